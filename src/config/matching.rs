@@ -74,7 +74,9 @@ pub enum PathMatch {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct HeaderMatch {
-    /// The header's name, without case.
+    /// The header's name, without case. Of routes, and of what describes requests to rate limits, also
+    /// `:method`, `:scheme` (`http` where a request has none), `:authority` (with the port, as it is sent:
+    /// one for any port stands in `hosts`) and `:path` (with the query).
     pub name: String,
     /// What one of its values must be.
     pub matcher: StringMatch,

@@ -8,10 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use http::{HeaderName, Request};
 use percent_encoding::percent_decode_str;
 
-use super::{
-    Asked, Switch,
-    matching::{Matcher, authority_of},
-};
+use super::{Asked, Switch, matching::Matcher, pseudo::Pseudo};
 
 use crate::{
     config::{DescriptorPart, DescriptorSource, Match, RateDescriptor},
@@ -47,14 +44,6 @@ enum Part {
 struct Source {
     key: String,
     skip_if_absent: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Pseudo {
-    Path,
-    Authority,
-    Method,
-    Scheme,
 }
 
 #[derive(Debug)]
@@ -222,30 +211,6 @@ impl Source {
             Some(value) => Made::Entry(self.key.clone().into(), value.into_owned()),
             None if self.skip_if_absent => Made::Nothing,
             None => Made::Lacking,
-        }
-    }
-}
-
-// === impl Pseudo ===
-
-impl Pseudo {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            ":path" => Self::Path,
-            ":authority" => Self::Authority,
-            ":method" => Self::Method,
-            ":scheme" => Self::Scheme,
-            _ => return None,
-        })
-    }
-
-    fn value<B>(self, request: &Request<B>) -> Option<&str> {
-        let uri = request.uri();
-        match self {
-            Self::Path => uri.path_and_query().map(http::uri::PathAndQuery::as_str),
-            Self::Authority => authority_of(request),
-            Self::Method => Some(request.method().as_str()),
-            Self::Scheme => Some(uri.scheme_str().unwrap_or("http")),
         }
     }
 }

@@ -4,7 +4,10 @@ use std::{cell::Cell, collections::BTreeMap};
 
 use http::{Method, Request, header::HOST};
 
-use super::hash::cookie_of;
+use super::{
+    hash::cookie_of,
+    pseudo::{self, Pseudo},
+};
 use crate::{
     config::{
         GrpcMatch, Match, Noted, StringMatch,
@@ -40,6 +43,8 @@ pub(crate) struct Matcher {
     method: Option<Method>,
     scheme: Option<String>,
     headers: Vec<Header>,
+    /// In order of their places.
+    pseudo: Box<[pseudo::Matched]>,
     query: Vec<Named>,
     cookies: Vec<Named>,
     grpc: Option<Box<Grpc>>,
@@ -120,7 +125,8 @@ impl Matcher {
         let method = rule.method.as_ref().map(|method| {
             Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is not a method"))
         });
-        let headers = rule.headers.iter().map(Header::new);
+        let headers = rule.headers.iter().filter(|it| Pseudo::of(&it.name).is_none());
+        let headers = headers.map(Header::new);
         let query = rule.query.iter();
         let query = query.map(|it| Named::new(&it.name, &it.matcher, it.ignore_case, it.invert));
         let cookies = rule.cookies.iter();
@@ -132,6 +138,7 @@ impl Matcher {
             method: method.transpose()?,
             scheme: rule.scheme.as_ref().map(|scheme| scheme.to_ascii_lowercase()),
             headers: headers.collect::<Result<_, _>>()?,
+            pseudo: pseudo::matched(&rule.headers)?,
             query: query.collect::<Result<_, _>>()?,
             cookies: cookies.collect::<Result<_, _>>()?,
             grpc: rule.grpc.as_ref().map(Grpc::new).transpose()?.map(Box::new),
@@ -148,6 +155,7 @@ impl Matcher {
             method,
             scheme,
             headers,
+            pseudo,
             query,
             cookies,
             grpc,
@@ -159,6 +167,7 @@ impl Matcher {
             && method.is_none()
             && scheme.is_none()
             && headers.is_empty()
+            && pseudo.is_empty()
             && query.is_empty()
             && cookies.is_empty()
             && grpc.is_none()
@@ -203,7 +212,11 @@ impl Matcher {
         }
         let failed = |header: &Header| !header.matches(request.headers());
         if let Some(index) = self.headers.iter().position(failed) {
-            return Some(Mismatch::Header(index));
+            return Some(Mismatch::Header(self.place(index)));
+        }
+        let failed = |it: &&pseudo::Matched| !it.matches(request, asked.host());
+        if let Some(it) = self.pseudo.iter().find(failed) {
+            return Some(Mismatch::Header(it.place));
         }
         let failed = |it: &Named| !it.meets(parameter(request, &it.name));
         if let Some(index) = self.query.iter().position(failed) {
@@ -220,6 +233,11 @@ impl Matcher {
             }
         }
         self.below.is_some_and(|below| asked.roll() >= below).then_some(Mismatch::Fraction)
+    }
+
+    /// The place in the configuration of one of the headers.
+    fn place(&self, index: usize) -> usize {
+        self.pseudo.iter().fold(index, |place, it| place + usize::from(it.place <= place))
     }
 }
 

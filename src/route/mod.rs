@@ -17,6 +17,7 @@ mod index;
 mod matching;
 mod mirror;
 mod order;
+mod pseudo;
 mod redirect;
 mod rewrite;
 mod session;

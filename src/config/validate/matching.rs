@@ -36,7 +36,7 @@ impl Checker {
         {
             self.refuse("scheme", scheme, "must be `http` or `https`");
         }
-        self.each("headers", headers, Self::header);
+        self.each("headers", headers, Self::any_header);
         self.each("query", query, Self::parameter);
         self.each("cookies", cookies, Self::matched_cookie);
         if let Some(grpc) = grpc {
@@ -126,6 +126,18 @@ impl Checker {
     fn regex(&mut self, field: &str, regex: &str, ignore_case: bool) {
         if let Err(reason) = Whole::new(regex, ignore_case) {
             self.refuse(field, regex, reason);
+        }
+    }
+
+    /// A match on a header, or on what HTTP/2 has as one.
+    pub(super) fn any_header(&mut self, header: &HeaderMatch) {
+        let is_pseudo = [":method", ":scheme", ":authority", ":path"]
+            .iter()
+            .any(|name| header.name.eq_ignore_ascii_case(name));
+        if is_pseudo {
+            self.text("matcher", &header.matcher, header.ignore_case);
+        } else {
+            self.header(header);
         }
     }
 

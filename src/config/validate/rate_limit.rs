@@ -199,7 +199,7 @@ impl Checker {
                 if headers.is_empty() {
                     self.refuse("headers_match.headers", 0, "must not be empty");
                 }
-                self.each("headers_match.headers", headers, Self::header);
+                self.each("headers_match.headers", headers, Self::any_header);
             }
             DescriptorPart::QueryMatch(it) => {
                 let DescriptorQuery { key: _, value, query, invert: _ } = it;

@@ -241,3 +241,49 @@ fn the_first_part_that_does_not_hold_is_named() {
     assert_eq!(mismatch(&matcher, &put("/a")), Some(Mismatch::Scheme));
     assert_eq!(mismatch(&matcher, &put("https://h/a")), Some(Mismatch::Header(1)));
 }
+
+#[test]
+fn pseudo_headers_are_matched_as_headers() {
+    let request = Request::put("https://a.b:8443/x/y?q=1").header("z", "1").body(()).unwrap();
+    for (name, matcher, expected) in [
+        (":method", StringMatch::Prefix("PU".into()), true),
+        (":method", StringMatch::Exact("put".into()), false),
+        (":Scheme", StringMatch::Exact("https".into()), true),
+        (":scheme", StringMatch::Exact("http".into()), false),
+        (":authority", StringMatch::Suffix(":8443".into()), true),
+        (":authority", StringMatch::Exact("a.b".into()), false),
+        (":path", StringMatch::Exact("/x/y?q=1".into()), true),
+        (":path", StringMatch::Exact("/x/y".into()), false),
+        (":path", StringMatch::Present, true),
+    ] {
+        for invert in [false, true] {
+            let header = HeaderMatch { invert, ..HeaderMatch::new(name, matcher.clone()) };
+            let rule = Match { headers: vec![header], ..Match::default() };
+            let compiled = compiled(&rule);
+            assert!(!compiled.takes_all());
+            assert_eq!(matches(&compiled, &request), expected != invert, "{name} {matcher:?}");
+        }
+    }
+    // Of a request without an authority it is that of whom it is for, or none.
+    let bare = Request::get("/").body(()).unwrap();
+    let header = HeaderMatch::new(":authority", StringMatch::Exact("users".into()));
+    let rule = compiled(&Match { headers: vec![header.clone()], ..Match::default() });
+    let random = Random::seeded(1);
+    assert!(rule.mismatch(&Asked::new(&bare, &random).named(Some("users"))).is_none());
+    assert!(!matches(&rule, &bare));
+    let inverted = HeaderMatch { invert: true, ..header };
+    let rule = compiled(&Match { headers: vec![inverted], ..Match::default() });
+    assert!(!matches(&rule, &bare), "as a header that is not there");
+    // What is not met is told by its place among all.
+    let headers = vec![
+        HeaderMatch::new(":method", StringMatch::Present),
+        HeaderMatch::new("z", StringMatch::Present),
+        HeaderMatch::new(":path", StringMatch::Present),
+        HeaderMatch::new("missing", StringMatch::Present),
+        HeaderMatch::new(":scheme", StringMatch::Exact("ftp".into())),
+    ];
+    let mut rule = Match { headers, ..Match::default() };
+    assert_eq!(mismatch(&compiled(&rule), &request), Some(Mismatch::Header(3)));
+    rule.headers.remove(3);
+    assert_eq!(mismatch(&compiled(&rule), &request), Some(Mismatch::Header(3)));
+}

@@ -165,6 +165,11 @@ impl AdsServer {
         self.shared.with(|state| state.script.resend_refused = resend);
     }
 
+    /// Whether names that stand beside an error are not looked at, as istiod does not.
+    pub fn ignore_names_in_nacks(&self, ignore: bool) {
+        self.shared.with(|state| state.script.ignore_names_in_nacks = ignore);
+    }
+
     /// Whether nothing is said of what is not there: by the delta protocol it is not told as removed,
     /// and of the state of the world there is no answer while a name that is asked for is missing.
     pub fn quiet_about_missing(&self, quiet: bool) {

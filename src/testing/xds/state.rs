@@ -72,6 +72,7 @@ pub(super) struct Script {
     pub(super) hold: bool,
     pub(super) hold_headers: bool,
     pub(super) resend_refused: bool,
+    pub(super) ignore_names_in_nacks: bool,
     pub(super) quiet_about_missing: bool,
     pub(super) trust_versions: bool,
     pub(super) wrapped: bool,
@@ -232,6 +233,12 @@ impl State {
         let of = stream.types.entry(request.type_url.clone()).or_default();
         if !is_first && !request.nonce.is_empty() && request.nonce != of.nonce {
             // It answers what is out of date.
+            return;
+        }
+        if request.error.is_some() && self.script.ignore_names_in_nacks {
+            if self.script.resend_refused {
+                self.answer(request.stream, &request.type_url, None);
+            }
             return;
         }
         let names: BTreeSet<String> = request.names.iter().cloned().collect();

@@ -14,8 +14,9 @@
 //! | nonce | of the stream | gRFC A27 |
 //! | node | in the first request of a stream | gRFC A27 |
 //! | timer | 15 s from the request on an open stream, only for what is not held; 30 s with `resource_timer_is_transient_error` | gRFC A57, A88 |
-//! | backoff | 1 s × 1.6, at most 120 s, ± 20 %; anew after an answer, and then streams at least 1 s apart | gRFC A27 |
+//! | backoff | 1 s × 1.6, at most 120 s, ± 20 %; anew after an answer, or where the server need not say anything for as long as a resource is waited for, and then streams at least 1 s apart | gRFC A27; the silence own |
 //! | repeated NACK | at most one per backoff ([`damp`]) | own |
+//! | replies by delta | each answer has one of its own; at most 64 wait for their time | incremental xDS |
 //! | sent by delta before it is asked for | it is given up, then asked for: istiod, which sends a sidecar all listeners and clusters, is silent otherwise | own |
 //! | asked for again without an answer | one new stream before it is said to be absent ([`dropped`]) | own |
 
@@ -79,6 +80,9 @@ enum Link {
         introduced: bool,
         /// It was told that it holds.
         settled: bool,
+        /// The server has something to say that it has not said yet: not all that was asked for is held
+        /// from it.
+        owes: bool,
     },
     /// To be closed, and opened again at once.
     Restarting,
@@ -174,8 +178,13 @@ impl Ads {
     pub(crate) fn opened(&mut self, now: Instant, stream: u64) -> bool {
         let is_news = stream == self.stream && matches!(self.link, Link::Opening);
         if is_news {
-            self.link =
-                Link::Open { since: now, answered: false, introduced: false, settled: false };
+            self.link = Link::Open {
+                since: now,
+                answered: false,
+                introduced: false,
+                settled: false,
+                owes: false,
+            };
         }
         is_news
     }
@@ -215,7 +224,7 @@ impl Ads {
         nonce: String,
         content: u64,
     ) {
-        self.types[kind as usize].accept(now, version, nonce, content);
+        self.types[kind as usize].accept(now, self.mode, version, nonce, content);
     }
 
     /// An answer was refused, in part or as a whole.
@@ -228,16 +237,21 @@ impl Ads {
         content: u64,
         reason: String,
     ) {
-        self.types[kind as usize].refuse(now, version, nonce, content, reason);
+        self.types[kind as usize].refuse(now, self.mode, version, nonce, content, reason);
     }
 
-    /// The stream ended, or was never opened. Whether it had been answered; `None` when it was not
+    /// Whether the stream has held for long without a word, and there was none to say.
+    fn is_well(&self) -> bool {
+        matches!(self.link, Link::Open { settled: true, owes: false, .. })
+    }
+
+    /// The stream ended, or was never opened. Whether it had been answered, or need not have been; `None` when it was not
     /// the one that lives.
     pub(crate) fn closed(&mut self, now: Instant, stream: u64, random: &Random) -> Option<bool> {
         if !self.is_current(stream) {
             return None;
         }
-        let was_answered = self.is_connected();
+        let was_answered = self.is_connected() || self.is_well();
         self.not_before = if was_answered {
             self.opened_at.and_then(|at| at.checked_add(APART))
         } else {
@@ -297,8 +311,13 @@ impl Ads {
     /// be said on a stream that goes on where the last one ended.
     pub(crate) fn settled(&mut self, now: Instant) -> bool {
         match &mut self.link {
-            Link::Open { since, settled, .. } if !*settled && now >= *since + self.timeout => {
+            Link::Open { since, settled, owes, .. }
+                if !*settled && now >= *since + self.timeout =>
+            {
                 *settled = true;
+                if !*owes {
+                    self.backoff.reset();
+                }
                 true
             }
             _ => false,

@@ -38,7 +38,7 @@ impl Ads {
         now: Instant,
         held: &dyn Fn(Kind, &str) -> Held,
     ) -> Option<Request> {
-        let Link::Open { introduced, .. } = &mut self.link else { return None };
+        let Link::Open { introduced, owes, .. } = &mut self.link else { return None };
         for kind in Kind::ALL {
             let of_type = &mut self.types[kind as usize];
             let node = (!*introduced).then_some(&self.node);
@@ -57,7 +57,9 @@ impl Ads {
                 }
                 wanted.sent = true;
                 wanted.named_after = of_type.answers;
-                if !wanted.answered && held(name) == Held::Nothing {
+                let holds = held(name);
+                *owes |= !wanted.answered && !matches!(holds, Held::Here(_));
+                if !wanted.answered && holds == Held::Nothing {
                     wanted.deadline = Some(deadline);
                     self.deadlines.insert((deadline, kind, Arc::clone(name)));
                 }
@@ -94,7 +96,7 @@ fn sotw(
         of_type.removed.clear();
         return None;
     }
-    let reply = if reply_is_due { of_type.reply.take() } else { None };
+    let reply = of_type.take_reply(now);
     let reason = reply.and_then(|reply| reply.reason);
     let again = both(of_type);
     let names: Vec<String> = of_type
@@ -107,10 +109,15 @@ fn sotw(
         of_type.removed.clear();
         return sotw(kind, of_type, now, node, held);
     }
-    // Istio's plane looks at no names where there is an error: they are told once more.
+    // Istio's plane looks at no names where there is an error, nor where there is a nonce before the
+    // newest: they are told once more.
     if reason.is_none() {
         of_type.removed.clear();
         of_type.added = again;
+        of_type.retold = false;
+    } else {
+        let mut told = of_type.names.values().filter(|wanted| wanted.sent);
+        of_type.retold = told.any(|wanted| !wanted.answered);
     }
     let is_resumed = || {
         let is_held = |name: &Arc<str>| matches!(held(name), Held::Here(_));
@@ -146,7 +153,7 @@ fn delta(
         ..Default::default()
     };
     if of_type.reply_is_due(now)
-        && let Some(reply) = of_type.reply.take()
+        && let Some(reply) = of_type.take_reply(now)
     {
         // Alone: Istio's plane looks at no names where there is an error.
         request.response_nonce = reply.nonce;

@@ -1,12 +1,12 @@
 //! What is asked for of one type, and what is to be replied.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-use super::{damp::Damp, dropped::Dropped};
+use super::{Mode, damp::Damp, dropped::Dropped};
 use crate::core::Instant;
 
 /// A name that is asked for.
@@ -32,6 +32,12 @@ pub(super) struct Reply {
     pub(super) at: Option<Instant>,
 }
 
+impl Reply {
+    fn is_due(&self, now: Instant) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Type {
     pub(super) names: BTreeMap<Arc<str>, Wanted>,
@@ -48,7 +54,11 @@ pub(super) struct Type {
     /// The accepted version was refused since: a server has one version for all names, and more of
     /// them are asked for by now.
     is_tainted: bool,
-    pub(super) reply: Option<Reply>,
+    /// What has still to be said to answers, the oldest first: of the state of the world to the newest alone,
+    /// for it has all that those before it had.
+    replies: VecDeque<Reply>,
+    /// The names are to be told once more: a refusal went out, and they have not been answered.
+    pub(super) retold: bool,
     /// The next stream is to ask for everything, whatever is held.
     pub(super) fresh: bool,
     pub(super) dropped: Dropped,
@@ -65,6 +75,10 @@ pub(super) struct Type {
 const SOUGHT_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// So many of them are known.
 const MOST_SOUGHT: usize = 4096;
+/// So many replies wait for their time; beyond that, refusals are said in one.
+const MOST_REPLIES: usize = 64;
+/// No longer is the text of refusals that are said in one. Unit: bytes.
+const LONGEST_REASON: usize = 8192;
 
 // === impl Type ===
 
@@ -120,19 +134,27 @@ impl Type {
     }
 
     pub(super) fn is_changed(&self) -> bool {
-        !self.added.is_empty() || !self.removed.is_empty()
+        !self.added.is_empty() || !self.removed.is_empty() || self.retold
     }
 
-    pub(super) fn accept(&mut self, now: Instant, version: &str, nonce: String, content: u64) {
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        mode: Mode,
+        version: &str,
+        nonce: String,
+        content: u64,
+    ) {
         version.clone_into(&mut self.accepted);
         self.is_tainted = false;
         let at = self.damp.accept(now, content);
-        self.answer(nonce, None, at);
+        self.answer(mode, Reply { nonce, reason: None, at });
     }
 
     pub(super) fn refuse(
         &mut self,
         now: Instant,
+        mode: Mode,
         version: &str,
         nonce: String,
         content: u64,
@@ -140,29 +162,62 @@ impl Type {
     ) {
         self.is_tainted |= version == self.accepted;
         let at = self.damp.refuse(now, content);
-        self.answer(nonce, Some(reason), at);
+        self.answer(mode, Reply { nonce, reason: Some(reason), at });
     }
 
-    fn answer(&mut self, nonce: String, reason: Option<String>, at: Option<Instant>) {
+    fn answer(&mut self, mode: Mode, reply: Reply) {
         self.fresh = false;
         self.answers += 1;
-        self.nonce.clone_from(&nonce);
-        self.reply = Some(Reply { nonce, reason, at });
+        self.nonce.clone_from(&reply.nonce);
+        //= xDS incremental protocol: each answer has an acknowledgement or a refusal of its own
+        if mode == Mode::Sotw {
+            self.replies.clear();
+        } else if self.replies.len() == MOST_REPLIES {
+            self.make_room();
+        }
+        self.replies.push_back(reply);
+    }
+
+    /// One reply less waits: the oldest refusal is said in the next one, or an acceptance is not said.
+    fn make_room(&mut self) {
+        let is_refusal = |reply: &Reply| reply.reason.is_some();
+        let Some(first) = self.replies.iter().position(is_refusal) else {
+            drop(self.replies.pop_front());
+            return;
+        };
+        let Some(next) = self.replies.iter().skip(first + 1).position(is_refusal) else {
+            drop(self.replies.remove(usize::from(first == 0)));
+            return;
+        };
+        let reason = self.replies.remove(first).and_then(|reply| reply.reason);
+        let said = self.replies.get_mut(first + next).and_then(|reply| reply.reason.as_mut());
+        if let (Some(reason), Some(said)) = (reason, said)
+            && reason.len() + said.len() <= LONGEST_REASON
+        {
+            *said = format!("{reason}; {said}");
+        }
     }
 
     pub(super) fn reply_is_due(&self, now: Instant) -> bool {
-        self.reply.as_ref().is_some_and(|reply| reply.at.is_none_or(|at| at <= now))
+        self.replies.iter().any(|reply| reply.is_due(now))
+    }
+
+    /// The oldest reply that is due.
+    pub(super) fn take_reply(&mut self, now: Instant) -> Option<Reply> {
+        let place = self.replies.iter().position(|reply| reply.is_due(now))?;
+        self.replies.remove(place)
     }
 
     pub(super) fn reply_at(&self) -> Option<Instant> {
-        self.reply.as_ref().and_then(|reply| reply.at)
+        self.replies.iter().filter_map(|reply| reply.at).min()
     }
 
     /// The stream is gone: what was of it is forgotten, the version stays.
     pub(super) fn lost(&mut self) {
         self.solicited = false;
         self.nonce.clear();
-        self.reply = None;
+        self.replies.clear();
+        self.retold = false;
         self.removed.clear();
         self.dropped.clear();
         self.unasked.clear();

@@ -272,6 +272,7 @@ impl<D: Decode> Client<D> {
     /// The server can be reached: what was wrong for that is well again.
     pub(super) fn reached(&mut self, server: ServerId) {
         self.servers[server.0].down = None;
+        self.return_from_the_dead(server);
         for kind in Kind::ALL {
             let well: Vec<Arc<str>> = self.entries[kind as usize]
                 .iter_mut()

@@ -132,6 +132,24 @@ impl<D: Decode> Client<D> {
         }
     }
 
+    /// A server can be reached: it is returned to where the one that was asked in its place cannot, or where
+    /// all that is asked for is held from it. It may have no cause to send anything then.
+    pub(super) fn return_from_the_dead(&mut self, server: ServerId) {
+        for authority in 0..self.authorities.len() {
+            let of = &self.authorities[authority];
+            let Some(active) = of.active() else { continue };
+            let is_down = self.servers[active.0].down.is_some();
+            let is_held = |(kind, name): &(Kind, Arc<str>)| {
+                let entry = self.entries[*kind as usize].get(name);
+                let good = entry.and_then(|entry| entry.good.as_ref());
+                good.is_some_and(|good| good.server == server && good.cached.is_none())
+            };
+            if active != server && (is_down || self.names(authority).iter().all(is_held)) {
+                self.return_to(authority, server);
+            }
+        }
+    }
+
     /// A server has sent something good: those after it are not needed.
     pub(super) fn return_to(&mut self, authority: usize, server: ServerId) {
         let of = &mut self.authorities[authority];

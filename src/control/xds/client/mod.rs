@@ -309,7 +309,7 @@ impl<D: Decode> Client<D> {
         if was_answered == Some(true) {
             of.seen = Some(now);
         }
-        // A stream that ends after an answer is no failure (gRFC A57).
+        // A stream that ends after an answer is no failure (gRFC A57), nor one on which there was none to give.
         if was_answered != Some(false) {
             return;
         }
@@ -392,15 +392,15 @@ impl<D: Decode> Client<D> {
         }
         for at in 0..self.servers.len() {
             let server = ServerId(at);
+            if self.servers[at].ads.settled(now) {
+                self.reached(server);
+            }
             while let Some((kind, name)) = self.servers[at].ads.overdue(now) {
                 if self.servers[at].ads.is_doubtful(now, kind, &name) {
                     self.servers[at].ads.restart(now, kind, &name);
                     break;
                 }
                 self.absent(now, server, kind, &name);
-            }
-            if self.servers[at].ads.settled(now) {
-                self.reached(server);
             }
         }
     }

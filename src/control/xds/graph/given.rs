@@ -56,7 +56,6 @@ impl Good {
 
     /// What it needs that nobody else may: the endpoints that it is filled from.
     fn needs(&self) -> Option<Id> {
-        self.stands_in.as_ref()?;
         Some((Kind::Endpoints, Arc::clone(self.cluster.filled_from()?)))
     }
 }
@@ -70,10 +69,7 @@ impl Graph {
             && let Some(good) = self.good.get_mut(&cluster.name)
             && good.cluster != cluster
         {
-            let before = good.needs();
             good.stands_in = Some((reason.into(), None));
-            let after = good.needs();
-            self.held.replace(before.iter(), after.iter());
             // If it does not know these endpoints any more, they come.
             self.dirty_clusters.insert(Arc::clone(&cluster.name));
         }
@@ -97,9 +93,55 @@ impl Graph {
     }
 
     fn is_good(&mut self, cluster: Arc<Cluster>) {
-        self.ungood(&cluster.name);
         self.hold_line(&cluster);
-        self.good.insert(Arc::clone(&cluster.name), Good { cluster, stands_in: None });
+        let name = Arc::clone(&cluster.name);
+        let good = Good { cluster, stands_in: None };
+        let after = good.needs();
+        let before = self.good.insert(name, good).and_then(|before| before.needs());
+        self.held.replace(before.iter(), after.iter());
+    }
+
+    /// Whether what is known of a cluster has to wait: nobody can be asked for its endpoints or for one of
+    /// its parts, which are not known yet, and calls go by another one of its name. That stands in until then.
+    pub(super) fn keeps(&mut self, cluster: &Cluster) -> bool {
+        let Some(reason) = self.is_away(cluster) else { return false };
+        let serves = match self.published.get(&cluster.name) {
+            Some(Published::Cluster { cluster, endpoints }) => {
+                (!matches!(endpoints, Some(Err(_)))).then_some(cluster)
+            }
+            Some(Published::Nothing(_)) | None => None,
+        };
+        let Some(good) = self.good.get_mut(&cluster.name) else { return false };
+        let is_in_use = serves == Some(&good.cluster) || good.stands_in.is_some();
+        if is_in_use && good.stands_in.is_none() {
+            good.stands_in = Some((reason, None));
+        }
+        is_in_use
+    }
+
+    /// Why a cluster waits for somebody who can be asked.
+    fn is_away(&self, cluster: &Cluster) -> Option<Arc<str>> {
+        let lacks = |name: &Arc<str>| match self.known.cluster(name)? {
+            Err(lack) => Some(lack.clone()),
+            Ok(part) => self.known.lack_of_endpoints(part),
+        };
+        let is_away = |lack: &Lack| lack.why == Why::Away;
+        let lack = match &cluster.endpoints {
+            EndpointsFrom::Aggregate(parts) => {
+                let line = self.known.line(&cluster.name, parts)?.ok()?;
+                let new = line.iter().filter(|name| !self.has_in_line(&cluster.name, name));
+                new.filter_map(lacks).find(is_away)
+            }
+            _ => self.known.lack_of_endpoints(cluster).filter(is_away),
+        };
+        lack.map(|lack| lack.reason)
+    }
+
+    /// Whether this is the cluster that stands in for another one, and what was waited for is over.
+    pub(super) fn is_back(&self, now: &Published) -> bool {
+        let Published::Cluster { cluster, .. } = now else { return false };
+        let good = self.good.get(&cluster.name);
+        good.is_some_and(|good| good.stands_in.is_some() && good.cluster == *cluster)
     }
 
     /// Nothing good is known of the cluster any more.
@@ -142,6 +184,14 @@ impl Graph {
 }
 
 impl Known {
+    /// Why there are no endpoints of a cluster.
+    fn lack_of_endpoints(&self, cluster: &Cluster) -> Option<Lack> {
+        match self.endpoints_of(cluster) {
+            Filling::Known(Err(lack)) => Some(lack),
+            Filling::Known(Ok(_)) | Filling::Awaited | Filling::Elsewhere => None,
+        }
+    }
+
     /// The cluster with its endpoints; nothing while they are on their way.
     pub(super) fn with_endpoints(&self, cluster: &Arc<Cluster>) -> Option<Published> {
         let endpoints = match self.endpoints_of(cluster) {

@@ -34,7 +34,11 @@ impl Known {
     /// # Errors
     ///
     /// Why it leads nowhere.
-    fn line(&self, name: &Arc<str>, parts: &[Arc<str>]) -> Option<Result<Vec<Arc<str>>, String>> {
+    pub(super) fn line(
+        &self,
+        name: &Arc<str>,
+        parts: &[Arc<str>],
+    ) -> Option<Result<Vec<Arc<str>>, String>> {
         let mut met = HashSet::from([name]);
         let mut line = Vec::new();
         let mut ways: Vec<_> = parts.iter().rev().map(|part| (part, 1)).collect();
@@ -73,8 +77,13 @@ impl Graph {
                 return Some(Published::Nothing(Lack { reason: reason.into(), why: Why::Refused }));
             }
         };
-        // What the mesh does not have yet takes over from nothing, nor what is a line there still.
-        let is_there = |name: &Arc<str>| self.published.get(name).is_some_and(|it| !it.is_line());
+        // What the mesh does not have yet takes over from nothing, nor what is a line there still, nor what
+        // is known by now and has its endpoints to come.
+        let is_there = |name: &Arc<str>| match self.published.get(name) {
+            None => false,
+            Some(Published::Nothing(_)) => !matches!(self.known.cluster(name), Some(Ok(_))),
+            Some(it) => !it.is_line(),
+        };
         if !line.iter().all(is_there) {
             return None;
         }
@@ -83,6 +92,11 @@ impl Graph {
         let mut cluster = Cluster::clone(cluster);
         cluster.config.failover = Some(failover);
         Some(Published::Cluster { cluster: Arc::new(cluster), endpoints: None })
+    }
+
+    /// Whether calls to a cluster of clusters go by this one, too.
+    pub(super) fn has_in_line(&self, name: &Arc<str>, part: &Arc<str>) -> bool {
+        self.lines.get(name).is_some_and(|line| line.clusters.contains(part))
     }
 
     /// Those that are to be looked at again, when any cluster has changed.

@@ -379,16 +379,20 @@ impl Graph {
         let now = match self.known.cluster(&name) {
             None => return,
             Some(Err(lack)) => Published::Nothing(lack.clone()),
-            Some(Ok(cluster)) => match self.whole(cluster) {
-                Some(now) => now,
-                None => return self.publish_stand_in(&name),
-            },
+            Some(Ok(cluster)) => {
+                let cluster = Arc::clone(cluster);
+                match self.whole(&cluster) {
+                    Some(now) if !self.keeps(&cluster) => now,
+                    _ => return self.publish_stand_in(&name),
+                }
+            }
         };
-        if self.published.get(&name) == Some(&now) {
+        if self.published.get(&name) == Some(&now) && !self.is_back(&now) {
             return self.publish_stand_in(&name);
         }
         let before = self.published.insert(Arc::clone(&name), now.clone());
-        if before.is_none_or(|before| before.is_line() && !now.is_line()) {
+        let is_new = |before: Published| before.is_line() && !now.is_line() || before.is_empty();
+        if before.is_none_or(is_new) {
             // It may have been waited for.
             self.dirty_lines = true;
         }
@@ -411,6 +415,11 @@ impl Graph {
 }
 
 impl Published {
+    /// Whether there are no endpoints, for a reason.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Nothing(_) | Self::Cluster { endpoints: Some(Err(_)), .. })
+    }
+
     /// Whether the mesh goes by what a cluster is made of.
     fn is_line(&self) -> bool {
         matches!(self, Self::Cluster { cluster, .. } if matches!(cluster.endpoints, EndpointsFrom::Aggregate(_)))

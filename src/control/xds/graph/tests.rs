@@ -29,7 +29,8 @@ fn routes(name: &str, clusters: &[&str]) -> Arc<Routes> {
         of_clusters: Vec::new(),
         describe: Vec::new(),
     };
-    let host = VirtualHost { name: "h".into(), domains: vec!["*".into()], routes: vec![route] };
+    let (domains, routes) = (vec!["*".into()], vec![route]);
+    let host = VirtualHost { name: "h".into(), domains, routes, refused: None };
     Arc::new(Routes { name: name.into(), hosts: vec![host], notes: Vec::new(), ignore_port: false })
 }
 
@@ -288,6 +289,68 @@ fn a_plane_that_dies_amid_a_change_takes_nothing_away() {
     assert_eq!(world.leads("users"), Some(vec!["blue"]));
     world.tell(endpoints("green", &["10.0.0.2:80"]));
     assert_eq!(world.leads("users"), Some(vec!["green"]));
+}
+
+/// The plane renames the endpoints of a cluster, and is gone before it tells them.
+#[test]
+fn a_cluster_in_use_keeps_its_endpoints_until_the_next_are_told() {
+    let away = || Lack { reason: "away".into(), why: Why::Away };
+    let renamed = || cluster("blue", EndpointsFrom::Eds { service_name: Some("pods".into()) });
+    let mut world = World::known("users", "blue");
+    world.tell(renamed());
+    world.graph.told(Kind::Endpoints, "pods", Err(away()));
+    world.settle();
+    assert_eq!(world.clusters["blue"], "10.0.0.1:80");
+    // They are followed, for somebody may tell them still.
+    world.tell(endpoints("blue", &["10.0.0.2:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.2:80");
+    let all = ["LDS users", "RDS r", "CDS blue", "EDS blue", "EDS pods"];
+    assert_eq!(world.watched(), all);
+    world.tell(endpoints("pods", &["10.0.0.3:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.3:80");
+    assert_eq!(world.watched(), ["LDS users", "RDS r", "CDS blue", "EDS pods"]);
+    // Who takes the change back is in use as ever.
+    world.tell(eds("blue"));
+    world.graph.told(Kind::Endpoints, "blue", Err(away()));
+    world.settle();
+    world.done.clear();
+    world.tell(renamed());
+    assert_eq!((&*world.clusters["blue"], &*world.done[0]), ("10.0.0.3:80", "cluster blue"));
+    // That they do not exist is an answer.
+    world.tell(eds("blue"));
+    world.miss(Kind::Endpoints, "blue", "gone");
+    assert_eq!(world.clusters["blue"], "none: gone");
+    // And what never had any says why it has none.
+    world.graph.told(Kind::Endpoints, "blue", Err(away()));
+    world.settle();
+    assert_eq!(world.clusters["blue"], "none: away");
+    world.graph.forget("users");
+    world.settle();
+    assert_eq!(world.watched(), [""; 0]);
+}
+
+#[test]
+fn a_line_in_use_stays_while_nobody_can_be_asked_for_the_next() {
+    let away = || Lack { reason: "away".into(), why: Why::Away };
+    let mut world = World::default();
+    world.ask("users");
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["all"]))));
+    world.tell(made_of("all", &["a"]));
+    world.tell(eds("a"));
+    world.tell(endpoints("a", &["10.0.0.1:80"]));
+    world.tell(made_of("all", &["b"]));
+    world.graph.told(Kind::Cluster, "b", Err(away()));
+    world.settle();
+    assert_eq!(world.lines["all"], ["a"]);
+    world.tell(eds("b"));
+    world.graph.told(Kind::Endpoints, "b", Err(away()));
+    world.settle();
+    assert_eq!(world.lines["all"], ["a"]);
+    world.tell(endpoints("a", &["10.0.0.2:80"]));
+    assert_eq!(world.clusters["a"], "10.0.0.2:80");
+    world.tell(endpoints("b", &["10.0.0.3:80"]));
+    assert_eq!(world.lines["all"], ["b"]);
+    assert_eq!(world.watched(), ["LDS users", "CDS all", "CDS b", "EDS b"]);
 }
 
 #[test]

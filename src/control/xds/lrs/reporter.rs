@@ -93,8 +93,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// Nobody waits longer than this for what a server says is its interval.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Of so many clusters that are gone something is held for a server that cannot be told now.
+/// Of so many clusters that are gone something is held for a server that has not said what it asks for.
 const MOST_HELD: usize = 1024;
+/// And for one that has said it, until its next report: they come and go, and its interval may be long.
+const MOST_GONE: usize = 65_536;
 
 // === impl Reporter ===
 
@@ -183,12 +185,28 @@ impl Reporter {
         }
     }
 
-    /// What a cluster has counted since then. What a server does not ask for is told to nobody; while none
-    /// has said what it asks for, there is a bound.
+    /// What a cluster that is gone has counted since then. What a server does not ask for is told to nobody.
+    /// How many are held has a bound, and while nobody has said what he asks for, a smaller one.
     pub(crate) fn add(&mut self, key: Key, since: Instant, load: Load) {
+        let most = if self.is_asked() { MOST_GONE } else { MOST_HELD };
         if self.is_asked() && !self.asks(&key.cluster)
-            || self.held.len() >= MOST_HELD && !self.held.contains_key(&key)
+            || self.held.len() >= most && !self.held.contains_key(&key)
         {
+            return;
+        }
+        self.count(key, since, load);
+    }
+
+    /// What a cluster has counted since then, for the report that is due.
+    pub(crate) fn add_due(&mut self, key: Key, since: Instant, load: Load) {
+        if self.asks(&key.cluster) {
+            self.count(key, since, load);
+        }
+    }
+
+    fn count(&mut self, key: Key, since: Instant, load: Load) {
+        let Load { endpoints, drops, dropped } = &load;
+        if endpoints.is_empty() && drops.is_empty() && *dropped == 0 {
             return;
         }
         let held = self.held.entry(key).or_insert_with(|| Held { since, sums: Sums::default() });

@@ -263,6 +263,25 @@ fn what_is_held_for_a_server_that_is_away_has_a_bound() {
 }
 
 #[test]
+fn all_clusters_are_told_of_however_many_they_are() {
+    let mut bed = Bed::new();
+    let (since, stream) = (bed.now, bed.open());
+    bed.reporter.received(bed.now, stream, answer(10, &[]));
+    // Many that are gone since, and those that are there.
+    for release in 0..2000 {
+        bed.add(&format!("gone-{release}"), since, load("a", "1", 1));
+    }
+    bed.pass(10);
+    for at in 0..3000 {
+        bed.reporter.add_due(key(&format!("idle-{at}")), since, Load::default());
+        bed.reporter.add_due(key(&format!("live-{at}")), since, load("a", "1", 1));
+    }
+    assert_eq!(bed.reporter.held(), 5000, "an idle one takes no place");
+    assert_eq!(bed.sent().cluster_stats.len(), 5000);
+    assert_eq!(bed.reporter.held(), 0);
+}
+
+#[test]
 fn endpoints_beyond_a_bound_are_told_of_by_their_place_alone() {
     let mut bed = Bed::new();
     let since = bed.now;

@@ -67,7 +67,7 @@ fn value(walk: &mut Walk, pb: &ValueMatcher, deeper: usize) -> Result<ValueMatch
         Some(MatchPattern::StringMatch(matcher)) => {
             let (text, without_case) = text::text(walk, "string_match", matcher)?;
             if without_case {
-                return walk.refuse("string_match.ignore_case", true, "not supported yet here");
+                return walk.lacks("string_match.ignore_case", true, "not supported yet here");
             }
             ValueMatch::Text(text)
         }

@@ -136,6 +136,6 @@ fn message<M: Message + Default>(value: &[u8]) -> Result<M, Refused> {
 }
 
 fn refused(name: &str, bad: Bad) -> Refused {
-    let Bad(reason) = bad;
+    let (Bad::Wrong(reason) | Bad::Lacking(reason)) = bad;
     Refused { name: (!name.is_empty()).then(|| name.into()), reason }
 }

@@ -183,13 +183,13 @@ impl Walk {
             Some(Specifier::InlineString(text)) => Ok(Some(text.clone())),
             Some(Specifier::InlineBytes(bytes)) => match std::str::from_utf8(bytes) {
                 Ok(text) => Ok(Some(text.to_owned())),
-                Err(_) => self.refuse(field, "inline_bytes", "not supported yet: is not text"),
+                Err(_) => self.lacks(field, "inline_bytes", "not supported yet: is not text"),
             },
             Some(Specifier::Filename(name)) => {
-                self.refuse(field, name, "not supported yet: must be inline")
+                self.lacks(field, name, "not supported yet: must be inline")
             }
             Some(Specifier::EnvironmentVariable(name)) => {
-                self.refuse(field, name, "not supported yet: must be inline")
+                self.lacks(field, name, "not supported yet: must be inline")
             }
         }
     }

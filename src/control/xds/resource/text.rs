@@ -38,7 +38,7 @@ pub(super) fn text(
                 return Ok((StringMatch::Regex(regex(walk, "safe_regex", pattern, false)?), false));
             }
             Some(MatchPattern::Custom(_)) => {
-                return walk.refuse("custom", "given", "not supported yet");
+                return walk.lacks("custom", "given", "not supported yet");
             }
             None => return walk.refuse("match_pattern", "none", "must be given"),
         };

@@ -117,6 +117,8 @@ pub(crate) struct VirtualHost {
     pub(crate) name: String,
     pub(crate) domains: Vec<String>,
     pub(crate) routes: Vec<Route>,
+    /// Why it cannot be used: it is valid, and something of it is not done here. It has no routes then.
+    pub(crate) refused: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

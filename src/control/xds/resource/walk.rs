@@ -2,9 +2,14 @@
 
 use std::fmt::Display;
 
-/// Why a resource is refused: the field's place, its value and the reason.
+/// Why a resource, or a part of it, is refused: the field's place, its value and the reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Bad(pub(super) String);
+pub(super) enum Bad {
+    /// It is wrong, whoever reads it.
+    Wrong(String),
+    /// It is valid, and what it asks for is not done here.
+    Lacking(String),
+}
 
 pub(super) type Result<T> = std::result::Result<T, Bad>;
 
@@ -74,8 +79,23 @@ impl Walk {
     }
 
     pub(super) fn bad(&self, field: &str, value: impl Display, reason: impl Display) -> Bad {
+        Bad::Wrong(self.reason(field, value, reason))
+    }
+
+    /// Refuses a field that is valid, and asks for what is not done here: of a route, its virtual host alone
+    /// is refused for it.
+    pub(super) fn lacks<T>(
+        &self,
+        field: &str,
+        value: impl Display,
+        reason: impl Display,
+    ) -> Result<T> {
+        Err(Bad::Lacking(self.reason(field, value, reason)))
+    }
+
+    fn reason(&self, field: &str, value: impl Display, reason: impl Display) -> String {
         let text = format!("{} = {}: {reason}", self.place(field), shown(&value.to_string()));
-        Bad(legible(&text))
+        legible(&text)
     }
 
     /// Says that a field counts for nothing, or for something else.
@@ -94,13 +114,13 @@ impl Walk {
         }
     }
 
-    /// Refuses what the model's own checks refuse.
+    /// Refuses what the model's own checks refuse: its bounds are narrower than those of xDS.
     pub(super) fn checked(
         &self,
         field: &str,
         result: std::result::Result<(), crate::config::ConfigErrors>,
     ) -> Result<()> {
-        result.map_err(|errors| Bad(legible(&format!("{}: {errors}", self.place(field)))))
+        result.map_err(|errors| Bad::Lacking(legible(&format!("{}: {errors}", self.place(field)))))
     }
 
     fn place(&self, field: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! A server that does not read must not make us keep more and more: of requests for the state of the
 //! world that wait, a later one of the same type takes the earlier one's place, for it says all that
-//! the earlier one did. Requests of the delta protocol are small, and each says something of its own.
+//! the earlier one did; but a refusal and names that are told behind it stay two. Requests of the delta protocol are small, and each says something of its own.
 
 use std::{
     collections::VecDeque,
@@ -89,7 +89,8 @@ impl<T> Queue<T> {
 
 impl Replace for DiscoveryRequest {
     /// Names are the whole subscription, version and nonce those of the newest answer. What a later
-    /// one does not repeat is who asks, and why that answer was refused.
+    /// one does not repeat is who asks. Why that answer was refused is said alone: Istio's plane looks at
+    /// no names beside it.
     fn is_said_by(&self, later: &mut Self) -> bool {
         if self.type_url != later.type_url {
             return false;
@@ -98,11 +99,12 @@ impl Replace for DiscoveryRequest {
         if later.resource_names.is_empty() && !self.resource_names.is_empty() {
             return false;
         }
+        let is_refusal = self.error_detail.is_some() && later.error_detail.is_none();
+        if is_refusal && later.response_nonce == self.response_nonce {
+            return false;
+        }
         if later.node.is_none() {
             later.node.clone_from(&self.node);
-        }
-        if later.error_detail.is_none() && later.response_nonce == self.response_nonce {
-            later.error_detail.clone_from(&self.error_detail);
         }
         true
     }
@@ -142,14 +144,16 @@ mod tests {
             outbox.send(request("l", &["a", &count.to_string()], ""));
             outbox.send(request("c", &["x", "y"], "1"));
         }
-        assert_eq!(outbox.waiting(), 2);
+        assert_eq!(outbox.waiting(), 3);
+        // Still refused: without the reason it would be an acceptance.
+        let cluster = outgoing.next().await.unwrap();
+        assert_eq!(cluster.error_detail.unwrap().message, "bad");
         let listener = outgoing.next().await.unwrap();
         assert_eq!(listener.resource_names, ["a", "999"]);
         assert_eq!(listener.node.unwrap().id, "n");
-        // Still refused: without the reason it would be an acceptance.
+        // And names beside a reason are not looked at by istiod.
         let cluster = outgoing.next().await.unwrap();
-        assert_eq!(cluster.resource_names, ["x", "y"]);
-        assert_eq!(cluster.error_detail.unwrap().message, "bad");
+        assert_eq!((cluster.error_detail, cluster.resource_names.len()), (None, 2));
         // A newer answer was accepted.
         let refused = Status { code: 3, ..Status::default() };
         outbox.send(DiscoveryRequest { error_detail: Some(refused), ..request("c", &["x"], "2") });

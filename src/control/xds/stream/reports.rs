@@ -182,7 +182,7 @@ impl Reports {
                         continue;
                     }
                     let since = std::mem::replace(&mut it.since, now);
-                    one.reporter.add(key(&it.report), since, it.report.loads.take());
+                    one.reporter.add_due(key(&it.report), since, it.report.loads.take());
                 }
             }
             while let Some(act) = one.reporter.next(now) {

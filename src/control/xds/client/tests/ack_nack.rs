@@ -242,6 +242,20 @@ fn names_that_change_with_a_nack_are_told_again_without_the_error() {
     assert_eq!(bed.requests(), ["CDS [c,d] v= n=a error", "CDS [c,d] v= n=a"]);
 }
 
+/// They crossed the answer: to istiod they came with an old nonce, and then beside an error.
+#[test]
+fn names_that_no_answer_has_named_are_told_again_behind_a_nack() {
+    let mut bed = Bed::sotw();
+    bed.watch(CDS, "c");
+    bed.answer(CDS, "1", "a", &[("c", "v1")]);
+    bed.watch(CDS, "d");
+    bed.requests();
+    bed.answer(CDS, "2", "b", &[("c", "bad")]);
+    assert_eq!(bed.requests(), ["CDS [c,d] v=1 n=b error", "CDS [c,d] v=1 n=b"]);
+    bed.answer(CDS, "3", "e", &[("c", "bad"), ("d", "v1")]);
+    assert_eq!(bed.requests(), ["CDS [c,d] v=1 n=e error"]);
+}
+
 #[test]
 fn the_text_of_a_nack_is_bounded_and_says_how_much_is_left_out() {
     let mut bed = Bed::sotw();

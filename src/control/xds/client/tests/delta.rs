@@ -82,6 +82,52 @@ fn each_answer_is_acknowledged_or_refused_by_its_nonce() {
     assert_eq!(bed.told(), ["EDS a = v2"]);
 }
 
+/// A plane that sends each resource by itself, of which many are bad.
+#[test]
+fn each_of_many_refusals_is_told_and_an_acceptance_takes_the_place_of_none() {
+    let mut bed = Bed::delta();
+    let names: Vec<String> = (0..20).map(|at| format!("c{at:02}")).collect();
+    for name in &names {
+        bed.watch(CDS, name);
+    }
+    bed.watch(CDS, "good");
+    bed.requests();
+    for (nonce, name) in names.iter().enumerate() {
+        let bad = format!("bad {name}");
+        bed.message(0, delta(CDS, &nonce.to_string(), &[(name, "1", &bad)], &[]));
+    }
+    bed.message(0, delta(CDS, "good", &[("good", "1", "v1")], &[]));
+    bed.pass(Duration::from_secs(2));
+    let sent = bed.sent_delta();
+    for (nonce, name) in names.iter().enumerate() {
+        let nonce = nonce.to_string();
+        let of: Vec<_> = sent.iter().filter(|it| it.response_nonce == nonce).collect();
+        assert_eq!(of.len(), 1, "{nonce}");
+        let text = &of[0].error_detail.as_ref().unwrap().message;
+        assert!(text.contains(&format!("bad {name}")), "{text}");
+    }
+    let good: Vec<_> = sent.iter().filter(|it| it.response_nonce == "good").collect();
+    assert!(good.len() == 1 && good[0].error_detail.is_none());
+}
+
+#[test]
+fn refusals_that_wait_have_a_bound_and_none_of_their_reasons_is_lost() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "c");
+    bed.requests();
+    for nonce in 0..200 {
+        let bad = format!("bad {nonce:03}.");
+        bed.message(0, delta(CDS, &nonce.to_string(), &[("c", &nonce.to_string(), &bad)], &[]));
+    }
+    bed.pass(Duration::from_secs(2));
+    let sent = bed.sent_delta();
+    assert_eq!(sent.len(), 9 + 64);
+    let texts = sent.iter().map(|it| it.error_detail.as_ref().unwrap().message.as_str());
+    let all = texts.collect::<Vec<_>>().join("; ");
+    assert!((0..200).all(|nonce| all.contains(&format!("bad {nonce:03}."))), "{all}");
+    assert_eq!(sent.last().unwrap().response_nonce, "199");
+}
+
 #[test]
 fn what_is_asked_for_with_a_nack_goes_out_by_itself() {
     let mut bed = Bed::delta();

@@ -158,3 +158,53 @@ fn what_is_known_not_to_exist_is_no_reason_to_ask_another() {
     let refused = "LDS l ambient the server cannot be reached: stream ended with code 14: refused";
     assert_eq!(bed.told(), [refused]);
 }
+
+/// The second is gone as well, and the first has no cause to send what is held already.
+#[test]
+fn a_first_server_that_has_nothing_new_to_say_is_returned_to() {
+    let mut bed = Bed::new(settings(Mode::Delta, Features::default(), 2));
+    bed.watch(CDS, "c");
+    bed.message(0, delta(CDS, "1", &[("c", "1", "v1")], &[]));
+    bed.close(0, "reset");
+    bed.pass(Duration::from_secs(2));
+    bed.close(0, "refused");
+    bed.watch(CDS, "none");
+    bed.opens = false;
+    bed.close(1, "refused 1");
+    bed.told();
+    bed.reopen();
+    let stream = bed.streams[&0];
+    bed.client.opened(bed.now, ServerId(0), stream);
+    bed.run();
+    for _ in 0..20 {
+        bed.pass(Duration::from_secs(1));
+        if bed.streams.contains_key(&1) {
+            bed.close(1, "refused 1");
+        }
+    }
+    assert_eq!(
+        bed.told(),
+        ["CDS c = v1", "CDS none missing does not exist: no answer named it within 15s"]
+    );
+    assert_eq!(bed.asked(1), [""; 0]);
+    assert_eq!(bed.client.authorities[0].active(), Some(ServerId(0)));
+}
+
+#[test]
+fn a_first_server_that_only_says_what_is_not_there_is_returned_to_where_the_second_is_gone() {
+    let mut bed = Bed::new(settings(Mode::Delta, Features::default(), 2));
+    bed.watch(CDS, "none");
+    bed.close(0, "refused 0");
+    bed.close(1, "refused 1");
+    bed.told();
+    bed.opens = false;
+    bed.reopen();
+    while !bed.streams.contains_key(&0) {
+        bed.pass(Duration::from_millis(100));
+    }
+    let stream = bed.streams[&0];
+    bed.client.opened(bed.now, ServerId(0), stream);
+    bed.run();
+    bed.message(0, delta(CDS, "1", &[], &["none"]));
+    assert_eq!(bed.told(), ["CDS none missing does not exist: the server no longer has it"]);
+}

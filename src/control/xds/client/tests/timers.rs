@@ -136,6 +136,49 @@ fn ads_retries_after_broken_stream() {
     assert!(bed.now - start >= seconds(99), "{:?}", bed.now - start);
 }
 
+/// A plane that is shown the version it has need not say a word.
+#[test]
+fn a_stream_that_goes_on_in_silence_is_well() {
+    for mode in [Mode::Sotw, Mode::Delta] {
+        let mut bed = Bed::new(settings(mode, Features::default(), 1));
+        bed.watch(CDS, "c");
+        bed.message(
+            0,
+            match mode {
+                Mode::Sotw => answer(CDS, "1", "a", &[("c", "v1")]),
+                Mode::Delta => delta(CDS, "a", &[("c", "1", "v1")], &[]),
+            },
+        );
+        bed.told();
+        // It ends every minute, as its server or a proxy before it has it.
+        for _ in 0..12 {
+            bed.close(0, "max connection age");
+            let since = bed.now;
+            bed.reopen();
+            assert!(bed.now - since <= Duration::from_millis(1200), "{:?}", bed.now - since);
+            bed.pass(seconds(60));
+        }
+        bed.close(0, "max connection age");
+        assert_eq!(bed.told(), [""; 0]);
+        assert_eq!(bed.client.servers[0].figures.failures, 0);
+        // And who is looked up meanwhile waits for the next.
+        bed.watch(CDS, "d");
+        assert_eq!(bed.told(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_stream_without_a_word_that_was_due_is_a_failure_however_long_it_held() {
+    let mut bed = Bed::sotw();
+    bed.watch(CDS, "c");
+    for _ in 0..3 {
+        bed.pass(seconds(60));
+        bed.close(0, "mute");
+        bed.reopen();
+    }
+    assert_eq!(bed.client.servers[0].figures.failures, 3);
+}
+
 #[test]
 fn ads_resource_requested_before_stream_creation() {
     let mut bed = Bed::sotw();

@@ -56,9 +56,12 @@ impl Listener {
         service
     }
 
-    /// Why these routes cannot be had with the filters of this listener: they turn one on that is not
-    /// known here, or in a way that is not known.
+    /// Why these routes cannot be had with the filters of this listener: something of them is not done
+    /// here, or they turn a filter on that is not known here, or in a way that is not known.
     pub(crate) fn lacks(&self, host: &VirtualHost) -> Option<String> {
+        if let Some(reason) = &host.refused {
+            return Some(reason.clone());
+        }
         let off = self.filters.iter().filter(|filter| filter.disabled);
         let off: BTreeMap<&str, Option<&str>> = off
             .map(|filter| (filter.name.as_str(), None))

@@ -281,7 +281,10 @@ fn override_of(walk: &mut Walk, context: &Context, any: &Any) -> Result<Option<O
             }
         }
         "ratelimit.v3.RateLimitPerRoute" => {
-            let RateLimitPerRoute { rate_limits, domain, .. } = walk.unpack("", &any)?;
+            let RateLimitPerRoute { rate_limits, domain, vh_rate_limits, override_option } =
+                walk.unpack("", &any)?;
+            limit::note_of_host(walk, vh_rate_limits);
+            walk.note_if(override_option != 0, "override_option", "not supported yet");
             let is_said = !rate_limits.is_empty() || !domain.is_empty();
             walk.note_if(
                 is_said,

@@ -144,6 +144,16 @@ pub(super) fn fault(walk: &mut Walk, pb: &HttpFault) -> Result<Option<Filter>> {
     Ok(Some(Filter::Fault(Box::new(read))))
 }
 
+/// Which descriptions of the virtual host count, as a filter says it: only its default is done, which is 0.
+pub(super) fn note_of_host(walk: &mut Walk, option: i32) {
+    walk.note_if(
+        option != 0,
+        "vh_rate_limits",
+        "INCLUDE and IGNORE are not supported yet: what the virtual host says counts where the route says \
+         nothing, or has `include_vh_rate_limits`",
+    );
+}
+
 /// A local limit; nothing where it is asked of no request.
 pub(super) fn local(walk: &mut Walk, pb: &LocalRateLimit) -> Result<Vec<Step>> {
     let LocalRateLimit {
@@ -159,7 +169,7 @@ pub(super) fn local(walk: &mut Walk, pb: &LocalRateLimit) -> Result<Vec<Step>> {
         local_rate_limit_per_downstream_connection,
         local_cluster_rate_limit,
         enable_x_ratelimit_headers,
-        vh_rate_limits: _,
+        vh_rate_limits,
         always_consume_default_token_bucket,
         rate_limited_as_resource_exhausted: _,
         rate_limits,
@@ -178,6 +188,7 @@ pub(super) fn local(walk: &mut Walk, pb: &LocalRateLimit) -> Result<Vec<Step>> {
         "local_rate_limit_per_downstream_connection",
         "not supported yet: all calls share the bucket",
     );
+    note_of_host(walk, *vh_rate_limits);
     let is_shared = local_cluster_rate_limit.is_some();
     walk.note_if(is_shared, "local_cluster_rate_limit", "not supported yet");
     if let Some(pb) = token_bucket {

@@ -152,7 +152,11 @@ fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> R
         notes: Vec::new(),
     };
     if let RoutesFrom::Inline(routes) = &listener.routes
-        && let Some(reason) = routes.hosts.iter().find_map(|host| listener.lacks(host))
+        && let Some(reason) = routes
+            .hosts
+            .iter()
+            .filter(|host| host.refused.is_none())
+            .find_map(|host| listener.lacks(host))
     {
         return walk.refuse("route_config", "", reason);
     }

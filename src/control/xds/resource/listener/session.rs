@@ -59,7 +59,7 @@ pub(super) fn filter(walk: &mut Walk, pb: &StatefulSession) -> Result<Option<Fil
                 read.header = Some(pb.name);
                 Ok(())
             }
-            (_, url) => walk.refuse("typed_config", url, "not supported yet"),
+            (_, url) => walk.lacks("typed_config", url, "not supported yet"),
         }
     })?;
     Ok(Some(Filter::Session(Box::new(read))))

@@ -231,9 +231,11 @@ fn target(
         typed_per_filter_config,
         host_rewrite_specifier,
     } = pb;
+    if name.is_empty() && !cluster_header.is_empty() {
+        return walk.lacks("cluster_header", cluster_header, "not supported yet: give `name`");
+    }
     if name.is_empty() {
-        let value = if cluster_header.is_empty() { "" } else { "cluster_header" };
-        return walk.refuse("name", value, "must not be empty");
+        return walk.refuse("name", "", "must not be empty");
     }
     let mut read = WeightedCluster::new(name.clone());
     //= gRFC A28: without a weight it gets nothing
@@ -290,7 +292,7 @@ fn rewrites(walk: &mut Walk, context: &Context, pb: &RouteAction, route: &mut Ro
             may_rewrite(walk, context, field).then_some(HostRewrite::PathRegex(read))
         }
         Some(HostRewriteSpecifier::HostRewrite(_)) => {
-            return walk.refuse("host_rewrite", "given", "not supported yet");
+            return walk.lacks("host_rewrite", "given", "not supported yet");
         }
     };
     read.path = if let Some(prefix) = said(&pb.prefix_rewrite) {
@@ -304,7 +306,7 @@ fn rewrites(walk: &mut Walk, context: &Context, pb: &RouteAction, route: &mut Ro
                 let pb: UriTemplateRewriteConfig = walk.unpack("path_rewrite_policy", any)?;
                 Some(PathRewrite::Template(pb.path_template_rewrite))
             }
-            (_, url) => return walk.refuse("path_rewrite_policy", url, "not supported yet"),
+            (_, url) => return walk.lacks("path_rewrite_policy", url, "not supported yet"),
         }
     } else {
         None

@@ -70,7 +70,7 @@ pub(super) fn redirect(
             Some(PathRewrite::Regex(text::rewrite(walk, "regex_rewrite", it)?))
         }
         Some(PathRewriteSpecifier::PathRewrite(_)) => {
-            return walk.refuse("path_rewrite", "given", "not supported yet");
+            return walk.lacks("path_rewrite", "given", "not supported yet");
         }
     };
     route.filters.push(Filter::Redirect(read));

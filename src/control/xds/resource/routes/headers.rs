@@ -102,7 +102,7 @@ pub(in super::super) fn option_edit(
         match String::from_utf8(raw_value.clone()) {
             Ok(text) => text,
             Err(_) => {
-                return walk.refuse("header.raw_value", "bytes", "not supported yet: is not text");
+                return walk.lacks("header.raw_value", "bytes", "not supported yet: is not text");
             }
         }
     };

@@ -109,7 +109,14 @@ fn part(walk: &mut Walk, pb: Option<&ActionSpecifier>) -> Result<Option<Descript
             let mut read = DescriptorHeaders::default();
             read.key = said(descriptor_key);
             read.value.clone_from(descriptor_value);
-            read.headers = walk.each("headers", headers, text::header)?;
+            read.headers = walk.each("headers", headers, |walk, pb| {
+                let mut header = text::header(walk, pb)?;
+                //= Envoy: to it `host` is `:authority`, of any protocol
+                if header.name.eq_ignore_ascii_case("host") {
+                    header.name = ":authority".to_owned();
+                }
+                Ok(header)
+            })?;
             read.invert = bools(expect_match.as_ref()) == Some(false);
             return Ok(Some(DescriptorPart::HeadersMatch(read)));
         }

@@ -4,6 +4,7 @@ use envoy_types::pb::envoy::{
     config::route::v3::{RouteMatch, route_match::PathSpecifier},
     extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig,
 };
+use http::Method;
 
 use super::super::{
     metadata,
@@ -39,8 +40,8 @@ pub(super) fn rule(walk: &mut Walk, pb: &RouteMatch, route: &mut config::Route) 
     }
     for (index, pb) in headers.iter().enumerate() {
         walk.within(&format!("headers[{index}]"), |walk| {
-            let header = text::header(walk, pb)?;
-            named(walk, header, &mut read, route)
+            named(text::header(walk, pb)?, &mut read, route);
+            Ok(())
         })?;
     }
     read.query = walk.each("query_parameters", query_parameters, text::query)?;
@@ -90,7 +91,7 @@ fn path(walk: &mut Walk, pb: &PathSpecifier, ignores_case: bool, read: &mut Matc
             let any = policy.typed_config.as_ref();
             let url = any.map_or("", |any| type_name(&any.type_url));
             let (Some(any), TEMPLATE) = (any, url) else {
-                return walk.refuse("path_match_policy", url, "not supported yet");
+                return walk.lacks("path_match_policy", url, "not supported yet");
             };
             let template: UriTemplateMatchConfig = walk.unpack("path_match_policy", any)?;
             read.path = Some(PathMatch::Template(template.path_template));
@@ -111,45 +112,53 @@ fn path(walk: &mut Walk, pb: &PathSpecifier, ignores_case: bool, read: &mut Matc
     Ok(true)
 }
 
-/// Pseudo-headers are other fields of the model.
-fn named(
-    walk: &Walk,
-    header: HeaderMatch,
-    read: &mut Match,
-    route: &mut config::Route,
-) -> Result<()> {
+/// A header. Where a pseudo-header is to have one value, other fields of the model say it, which also say
+/// hosts for any port.
+fn named(header: HeaderMatch, read: &mut Match, route: &mut config::Route) {
+    let mut header = header;
+    //= Envoy: to it `host` is `:authority`, of any protocol
+    if header.name.eq_ignore_ascii_case("host") {
+        header.name = ":authority".to_owned();
+    }
+    let is_plain = !header.invert && !header.missing_as_empty;
     let name = header.name.to_ascii_lowercase();
-    let value = match (&header.matcher, header.invert) {
-        (StringMatch::Exact(value), false) => Some(value.clone()),
-        _ => None,
-    };
-    match (name.as_str(), value) {
-        (":method", Some(value)) if !header.ignore_case && read.method.is_none() => {
-            read.method = Some(value);
-        }
-        (":scheme", Some(value)) if read.scheme.is_none() => read.scheme = Some(value),
-        (":authority" | "host", Some(value)) if route.hosts.is_empty() => {
-            route.hosts.push(value);
-        }
-        (":authority" | "host", None)
-            if route.hosts.is_empty() && !header.invert && !header.missing_as_empty =>
+    match (name.as_str(), &header.matcher) {
+        (":method", StringMatch::Exact(value))
+            if is_plain
+                && !header.ignore_case
+                && read.method.is_none()
+                && Method::from_bytes(value.as_bytes()).is_ok() =>
         {
-            match &header.matcher {
-                StringMatch::Prefix(text) => route.hosts.push(format!("{text}*")),
-                StringMatch::Suffix(text) => route.hosts.push(format!("*{text}")),
-                StringMatch::Present => {}
-                _ => return pseudo(walk, &header.name),
+            read.method = Some(value.clone());
+        }
+        (":scheme", StringMatch::Exact(value))
+            if is_plain && read.scheme.is_none() && matches!(value.as_str(), "http" | "https") =>
+        {
+            read.scheme = Some(value.clone());
+        }
+        (":authority", matcher) if is_plain && route.hosts.is_empty() => {
+            let host = match matcher {
+                StringMatch::Exact(text) => text.clone(),
+                StringMatch::Prefix(text) => format!("{text}*"),
+                StringMatch::Suffix(text) => format!("*{text}"),
+                _ => return read.headers.push(header),
+            };
+            if is_host(&host) {
+                route.hosts.push(host);
+            } else {
+                read.headers.push(header);
             }
         }
-        (":path", Some(value)) if read.path.is_none() && !header.ignore_case => {
-            read.path = Some(PathMatch::Exact(value));
-        }
-        (name, _) if name.starts_with(':') || name == "host" => return pseudo(walk, &header.name),
         _ => read.headers.push(header),
     }
-    Ok(())
 }
 
-fn pseudo(walk: &Walk, name: &str) -> Result<()> {
-    walk.refuse("name", name, "not supported yet with this match")
+/// Whether the model has such a host.
+fn is_host(host: &str) -> bool {
+    let mut service = config::Service::default();
+    let mut route = config::Route::default();
+    route.hosts.push(host.to_owned());
+    route.clusters.push(config::WeightedCluster::new("any"));
+    service.routes.push(route);
+    service.validate("host").is_ok()
 }

@@ -30,7 +30,7 @@ use super::{
     endpoints::LABELS,
     listener::overrides,
     read::said,
-    walk::{IGNORED, Result, Walk},
+    walk::{Bad, IGNORED, Result, Walk},
 };
 use crate::config::{self, RateDescriptor};
 
@@ -103,9 +103,6 @@ fn virtual_host(
     pb: &PbHost,
     seen: &mut HashSet<String>,
 ) -> Result<VirtualHost> {
-    if pb.matcher.is_some() {
-        return walk.refuse("matcher", "given", "not supported yet: give `routes`");
-    }
     let is_strict = context.dialect == Dialect::Sidecar;
     if pb.domains.is_empty() && is_strict {
         return walk.refuse("domains", "[]", "must not be empty");
@@ -120,6 +117,29 @@ fn virtual_host(
             }
             walk.note(&field, "is listed twice: the first counts");
         }
+    }
+    let (routes, refused) = match of_host(walk, context, all, level, pb) {
+        Ok(routes) => (routes, None),
+        // The other hosts are none the worse for it: a sidecar is sent all of a port in one resource.
+        Err(Bad::Lacking(reason)) => {
+            walk.note("", format!("it is refused, and its calls fail: {reason}"));
+            (Vec::new(), Some(reason))
+        }
+        Err(wrong @ Bad::Wrong(_)) => return Err(wrong),
+    };
+    Ok(VirtualHost { name: pb.name.clone(), domains: pb.domains.clone(), routes, refused })
+}
+
+/// The routes of a virtual host.
+fn of_host(
+    walk: &mut Walk,
+    context: &Context,
+    all: &RouteConfiguration,
+    level: &Level,
+    pb: &PbHost,
+) -> Result<Vec<Route>> {
+    if pb.matcher.is_some() {
+        return walk.lacks("matcher", "given", "not supported yet: give `routes`");
     }
     for (is_said, field) in [
         (pb.require_tls != 0, "require_tls"),
@@ -144,7 +164,7 @@ fn virtual_host(
     let routes = walk.each("routes", &pb.routes, |walk, route| host.route(walk, route))?;
     let mut routes: Vec<Route> = routes.into_iter().flatten().collect();
     names(&mut routes);
-    Ok(VirtualHost { name: pb.name.clone(), domains: pb.domains.clone(), routes })
+    Ok(routes)
 }
 
 /// Makes names of routes unique.

@@ -30,7 +30,7 @@ use envoy_types::pb::{
                 },
                 fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType},
                 local_ratelimit::v3::LocalRateLimit,
-                ratelimit::v3::RateLimit as PbRateLimit,
+                ratelimit::v3::{RateLimit as PbRateLimit, RateLimitPerRoute},
                 rbac::v3::{Rbac, RbacPerRoute},
                 router::v3::Router,
                 stateful_session::v3::StatefulSession,
@@ -60,7 +60,7 @@ fn named(name: &str, any: Any) -> PbFilter {
     }
 }
 
-fn router() -> PbFilter {
+pub(super) fn router() -> PbFilter {
     named("router", pack_any(Router::default()))
 }
 
@@ -84,7 +84,7 @@ fn api(manager: HttpConnectionManager) -> PbListener {
     }
 }
 
-fn with(filters: Vec<PbFilter>) -> Result<Arc<Listener>, String> {
+pub(super) fn with(filters: Vec<PbFilter>) -> Result<Arc<Listener>, String> {
     proxyless().listener(&api(manager(filters)))
 }
 
@@ -562,4 +562,37 @@ fn no_route_leads_nowhere() {
         };
         assert_eq!((answer.status, answer.grpc), (404, Some(14)));
     }
+}
+
+/// Which descriptions of the virtual host count is not left out without a word.
+#[test]
+fn what_a_limit_says_of_the_descriptions_of_its_host_is_noted() {
+    let bucket = TokenBucket { max_tokens: 1, fill_interval: seconds(1), ..TokenBucket::default() };
+    for (option, count) in [(0, 0), (1, 1), (2, 1)] {
+        let limit = LocalRateLimit {
+            stat_prefix: "p".into(),
+            token_bucket: Some(bucket.clone()),
+            vh_rate_limits: option,
+            ..LocalRateLimit::default()
+        };
+        let read = with(vec![named("l", pack_any(limit)), router()]).unwrap();
+        let about = |notes: &[String]| {
+            notes.iter().filter(|note| note.contains(".vh_rate_limits: INCLUDE")).count()
+        };
+        assert_eq!(about(&read.notes), count, "{:?}", read.notes);
+        let of_route = RateLimitPerRoute { vh_rate_limits: option, ..RateLimitPerRoute::default() };
+        let pb = PbRoute {
+            typed_per_filter_config: [("l".to_owned(), pack_any(of_route))].into(),
+            ..route(prefix("/"), to("c"))
+        };
+        let read = proxyless().routes(&configuration(vec![host(&["*"], vec![pb])])).unwrap();
+        assert_eq!(about(&read.notes), count, "{:?}", read.notes);
+    }
+    let of_route = RateLimitPerRoute { override_option: 1, ..RateLimitPerRoute::default() };
+    let pb = PbRoute {
+        typed_per_filter_config: [("l".to_owned(), pack_any(of_route))].into(),
+        ..route(prefix("/"), to("c"))
+    };
+    let read = proxyless().routes(&configuration(vec![host(&["*"], vec![pb])])).unwrap();
+    assert!(read.notes[0].contains("override_option"), "{:?}", read.notes);
 }

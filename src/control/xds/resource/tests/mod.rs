@@ -208,6 +208,9 @@ fn configuration(hosts: Vec<VirtualHost>) -> RouteConfiguration {
 /// One route of one host, read.
 fn one_route(decoder: &Decoder, pb: PbRoute) -> Result<crate::config::Route, String> {
     let routes = decoder.routes(&configuration(vec![host(&["*"], vec![pb])]))?;
+    if let Some(reason) = &routes.hosts[0].refused {
+        return Err(reason.clone());
+    }
     routes.hosts[0]
         .routes
         .first()

@@ -22,14 +22,17 @@ use envoy_types::pb::{
             },
         },
         r#type::{
-            matcher::v3::{RegexMatchAndSubstitute, RegexMatcher},
+            matcher::v3::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher, string_matcher},
             v3::{FractionalPercent, Int64Range},
         },
     },
     google::protobuf::BoolValue,
 };
 
-use super::*;
+use super::{
+    listener::{router, with},
+    *,
+};
 use crate::config::{Filter, HashOn, HostRewrite, PathMatch, PathRewrite, RetryOn, StringMatch};
 
 fn regex(regex: &str) -> RegexMatcher {
@@ -185,23 +188,119 @@ fn headers_of_every_kind() {
 }
 
 #[test]
-fn pseudo_headers_are_other_fields() {
-    let read = |name: &str, specifier: HeaderMatchSpecifier| {
+fn pseudo_headers_match_as_any_header() {
+    let read = |name: &str, specifier: HeaderMatchSpecifier, invert: bool| {
         let headers = vec![HeaderMatcher {
             name: name.into(),
+            invert_match: invert,
             header_match_specifier: Some(specifier),
             ..HeaderMatcher::default()
         }];
-        one_route(&proxyless(), route(RouteMatch { headers, ..prefix("/") }, to("c")))
+        one_route(&proxyless(), route(RouteMatch { headers, ..prefix("/") }, to("c"))).unwrap()
     };
     let exact = |text: &str| HeaderMatchSpecifier::ExactMatch(text.into());
-    assert_eq!(read(":method", exact("PUT")).unwrap().matches[0].method.as_deref(), Some("PUT"));
-    assert_eq!(read(":authority", exact("a.b")).unwrap().hosts, ["a.b"]);
-    assert_eq!(read(":scheme", exact("http")).unwrap().matches[0].scheme.as_deref(), Some("http"));
-    let path = read(":path", exact("/x")).unwrap().matches[0].path.clone();
-    assert_eq!(path, Some(PathMatch::Exact("/x".into())));
-    let pattern = HeaderMatchSpecifier::SafeRegexMatch(regex("P.*"));
-    refuses(read(":method", pattern), "headers[0].name = :method: not supported yet");
+    // What other fields of the model say is said there.
+    let plain = |name: &str, value: &str| read(name, exact(value), false);
+    assert_eq!(plain(":method", "PUT").matches[0].method.as_deref(), Some("PUT"));
+    assert_eq!(plain(":scheme", "http").matches[0].scheme.as_deref(), Some("http"));
+    assert_eq!(plain(":authority", "a.b").hosts, ["a.b"]);
+    assert_eq!(plain("Host", "a.b").hosts, ["a.b"]);
+    let suffix = read(":authority", HeaderMatchSpecifier::SuffixMatch(".b".into()), false);
+    assert_eq!(suffix.hosts, ["*.b"]);
+    let pattern = || HeaderMatchSpecifier::SafeRegexMatch(regex("P.*"));
+    for name in [":method", ":scheme", ":authority", ":path"] {
+        for invert in [false, true] {
+            let rule = &read(name, pattern(), invert).matches[0];
+            let wanted = StringMatch::Regex("P.*".into());
+            let header = &rule.headers[0];
+            assert_eq!((&*header.name, &header.matcher, header.invert), (name, &wanted, invert));
+        }
+    }
+    // The path is compared with its query, and what no request has meets none.
+    for (name, value) in [(":path", "/x"), (":method", "GET POST"), (":scheme", "ws")] {
+        let rule = &plain(name, value).matches[0];
+        assert_eq!((&rule.path, &rule.method, &rule.scheme), (&None, &None, &None));
+        assert_eq!(&*rule.headers[0].name, name);
+    }
+    let inverted = read("host", exact("a.b"), true);
+    assert_eq!((inverted.hosts.len(), &*inverted.matches[0].headers[0].name), (0, ":authority"));
+}
+
+/// To a sidecar istiod sends the hosts of all services of a port as one resource.
+#[test]
+fn a_host_that_asks_for_what_is_not_done_takes_no_other_away() {
+    let typed = |url: &str| envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig {
+        name: "p".into(),
+        typed_config: Some(protobuf::Any { type_url: format!("x/{url}"), value: Vec::new() }),
+    };
+    let custom = StringMatcher {
+        match_pattern: Some(string_matcher::MatchPattern::Custom(Default::default())),
+        ..StringMatcher::default()
+    };
+    let headers = vec![HeaderMatcher {
+        name: "h".into(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(custom)),
+        ..HeaderMatcher::default()
+    }];
+    let by_header = ClusterWeight {
+        cluster_header: "x-cluster".into(),
+        weight: wrapped(1),
+        ..ClusterWeight::default()
+    };
+    let weighted = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::WeightedClusters(PbWeighted {
+            clusters: vec![by_header],
+            ..PbWeighted::default()
+        })),
+        ..RouteAction::default()
+    };
+    let rewrite = RouteAction { path_rewrite_policy: Some(typed("x.Rewrite")), ..to("c") };
+    let template = by(PathSpecifier::PathMatchPolicy(typed("x.Path")));
+    let unknown = |name: &str| {
+        let headers = vec![HeaderMatcher { name: name.into(), ..HeaderMatcher::default() }];
+        route(RouteMatch { headers, ..prefix("/") }, to("c"))
+    };
+    for (pb, place) in [
+        (
+            route(RouteMatch { headers, ..prefix("/") }, to("c")),
+            "match.headers[0].string_match.custom",
+        ),
+        (
+            route(prefix("/"), weighted),
+            "route.weighted_clusters.clusters[0].cluster_header = x-cluster",
+        ),
+        (route(prefix("/"), rewrite), "route.path_rewrite_policy = x.Rewrite"),
+        (route(template, to("c")), "match.path_match_policy = x.Path"),
+        (unknown(":protocol"), "is not a header name"),
+    ] {
+        for decoder in [sidecar(), proxyless()] {
+            let good = || host(&["good"], vec![route(prefix("/"), to("good"))]);
+            let bad = host(&["bad"], vec![route(prefix("/a"), to("a")), pb.clone()]);
+            let other = host(&["other"], vec![route(prefix("/"), to("other"))]);
+            let read = decoder.routes(&configuration(vec![good(), bad, other])).unwrap();
+            assert_eq!(read.hosts[0].clusters(), ["good"].into());
+            assert_eq!(read.hosts[2].clusters(), ["other"].into());
+            // Nothing of it is used, and its calls fail.
+            let refused = read.host("bad").unwrap();
+            assert!(refused.routes.is_empty());
+            let reason = refused.refused.as_deref().unwrap();
+            assert!(reason.contains(place), "{reason}\nhas no\n{place}");
+            assert!(read.notes.iter().any(|note| note.contains(place)), "{:?}", read.notes);
+            let listener = with(vec![router()]).unwrap();
+            assert_eq!(listener.lacks(refused).as_deref(), Some(reason));
+            assert_eq!(listener.lacks(&read.hosts[0]), None);
+        }
+    }
+    let mut trees = host(&["bad"], Vec::new());
+    trees.matcher = Some(Default::default());
+    let good = host(&["good"], vec![route(prefix("/"), to("good"))]);
+    let read = sidecar().routes(&configuration(vec![trees, good])).unwrap();
+    assert!(read.hosts[0].refused.is_some() && read.hosts[1].refused.is_none());
+    // What is wrong whoever reads it refuses all, as gRPC and Envoy do.
+    let wrong = route(by(PathSpecifier::SafeRegex(regex("("))), to("c"));
+    let good = host(&["good"], vec![route(prefix("/"), to("good"))]);
+    let read = sidecar().routes(&configuration(vec![good, host(&["bad"], vec![wrong])]));
+    refuses(read, "virtual_hosts[1].routes[0].match.safe_regex.regex");
 }
 
 #[test]

@@ -295,7 +295,11 @@ fn of_routes(seen: &mut Seen) {
     let read = |change: &dyn Fn(&mut RouteConfiguration)| {
         let mut pb = configuration(vec![host(&["*"], vec![route(prefix("/"), to("c"))])]);
         change(&mut pb);
-        sidecar().routes(&pb).map(|read| read.notes.clone())
+        let read = sidecar().routes(&pb)?;
+        match &read.hosts[0].refused {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(read.notes.clone()),
+        }
     };
     assert_eq!(read(&|_| {}), Ok(Vec::new()));
     let mut of = |field: &str, change: &dyn Fn(&mut RouteConfiguration)| {
