@@ -198,6 +198,55 @@ async fn a_bad_update_is_refused_and_the_last_good_one_stays() {
     .await;
 }
 
+/// A plane that is shown the versions it has says nothing, and one behind a proxy that ends what is idle.
+#[tokio::test]
+async fn a_plane_that_has_nothing_new_to_say_is_not_away() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    plane.trust_versions(true);
+    let mesh = mesh(&plane, "trusts");
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    plane.forget_requests();
+    plane.cut(0, "");
+    // All is named with its version, and not answered.
+    plane.until(|plane| plane.requests().len() == 4).await;
+    let requests = plane.requests();
+    assert!(requests.iter().all(|it| !it.version.is_empty() && it.nonce.is_empty()));
+    plane.set([Resource::endpoints("users-cluster", [])]);
+    plane.set([Resource::endpoints("users-cluster", [server.socket()])]);
+    assert_eq!(plane.streams(), 1);
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+}
+
+/// istiod looks at no names beside a NACK: those of names that are looked up meanwhile are told apart.
+#[tokio::test]
+async fn names_that_are_looked_up_amid_refusals_are_found() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.ignore_names_in_nacks(true);
+    plane.set(Resource::chain("users", [server.socket()]));
+    let names: Vec<String> = (0..40).map(|at| format!("users-{at}")).collect();
+    let listeners = names.iter().map(|name| Resource::listener(name, "users-routes"));
+    plane.set(listeners.collect::<Vec<_>>());
+    plane.set([Resource::routes("users-routes", [("*", "users-cluster")])]);
+    let mesh = mesh(&plane, "amid");
+    // Its name and a prefix of statistics, and nothing that a listener needs.
+    let bad = |version: usize| {
+        let version = b'0' + u8::try_from(version).unwrap();
+        let bytes = vec![0x0a, 3, b'b', b'a', b'd', 0xe2, 0x01, 1, version];
+        Resource::encoded(LDS, "bad", bytes)
+    };
+    plane.set([bad(0)]);
+    assert!(body(&mesh, "bad").await.is_err());
+    for (version, name) in names.iter().enumerate() {
+        plane.set([bad(version + 1)]);
+        let answer = tokio::time::timeout(Duration::from_secs(10), body(&mesh, name)).await;
+        assert_eq!(answer.expect(name).unwrap(), "a");
+    }
+    assert!(!plane.nacks(LDS).is_empty());
+}
+
 #[tokio::test]
 async fn all_meshes_of_a_process_share_one_stream() {
     let server = Server::named("a").await;

@@ -42,7 +42,7 @@ fn lost() -> io::Error {
 /// Reads the request's body and answers with this status, or loses the connection.
 async fn answer(server: &mut Server, with: Option<u16>) {
     let next = tokio::time::timeout(Duration::from_secs(60), server.next_request()).await;
-    let (request, send) = next.expect("an attempt").unwrap();
+    let (request, send) = next.unwrap().unwrap();
     let _read = request.into_body().bytes().await;
     match with {
         Some(code) => send.send_response(status(code)),

@@ -1,6 +1,9 @@
 //! Where routes lead, and what happens on the way.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use envoy_types::{
     pb::{
@@ -9,8 +12,9 @@ use envoy_types::{
                 core::v3::{HeaderValue, HeaderValueOption, RuntimeFractionalPercent},
                 listener::v3::{ApiListener, Listener},
                 route::v3::{
-                    RedirectAction, Route, RouteAction, RouteConfiguration, RouteMatch,
-                    VirtualHost, WeightedCluster,
+                    HeaderMatcher, RedirectAction, Route, RouteAction, RouteConfiguration,
+                    RouteMatch, VirtualHost, WeightedCluster,
+                    header_matcher::HeaderMatchSpecifier,
                     redirect_action::{PathRewriteSpecifier, SchemeRewriteSpecifier},
                     route::Action,
                     route_action::{ClusterSpecifier, HostRewriteSpecifier},
@@ -31,7 +35,7 @@ use envoy_types::{
             },
             r#type::{
                 matcher::v3::{
-                    MetadataMatcher, StringMatcher, ValueMatcher,
+                    MetadataMatcher, RegexMatcher, StringMatcher, ValueMatcher,
                     metadata_matcher::{PathSegment, path_segment::Segment},
                     string_matcher, value_matcher,
                 },
@@ -337,4 +341,68 @@ async fn only_the_upgrades_pass_that_the_plane_lists() {
     assert_eq!(error.http_status(), StatusCode::FORBIDDEN, "{error}");
     assert_eq!(blue.requests(), 0);
     assert_eq!(send(&mesh, upgrade("websocket")).await.unwrap().0, StatusCode::OK);
+}
+
+/// To a sidecar all services of a port are hosts of one resource.
+#[tokio::test]
+async fn a_host_that_cannot_be_used_leaves_the_others_their_routes() {
+    let methods = HeaderMatcher {
+        name: ":method".to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::SafeRegexMatch(RegexMatcher {
+            regex: "GET|POST".to_owned(),
+            ..RegexMatcher::default()
+        })),
+        ..HeaderMatcher::default()
+    };
+    let rule_of = RouteMatch { headers: vec![methods], ..rule("/") };
+    let host = |name: &str, route_of: Route| VirtualHost {
+        name: name.to_owned(),
+        domains: vec![name.to_owned()],
+        routes: vec![route_of],
+        ..VirtualHost::default()
+    };
+    let both = |other: VirtualHost| {
+        let routes = RouteConfiguration {
+            name: "routes".to_owned(),
+            virtual_hosts: vec![host("users", route(rule_of.clone(), to("blue"))), other],
+            ..RouteConfiguration::default()
+        };
+        said(RDS, "routes", &routes)
+    };
+    let unknown = || RouteAction {
+        host_rewrite_specifier: Some(HostRewriteSpecifier::HostRewrite(Default::default())),
+        ..to("green")
+    };
+    let refused = || both(host("orders", route(rule("/"), unknown())));
+    let (plane, _blue, _green) = two(Vec::new()).await;
+    plane.set([refused()]);
+    let mesh = sidecar(&plane, "hosts");
+    assert!(body(&mesh, "/").await.unwrap().starts_with("blue "));
+    let orders = mesh.client("orders").unwrap();
+    let error = fetch(&orders, get("/")).await.unwrap_err();
+    assert!(error.to_string().contains("host_rewrite"), "{error}");
+    let described = mesh.describe().to_string();
+    assert!(described.contains("virtual_hosts[1]") && plane.nacks(RDS).is_empty(), "{described}");
+    // It can be used, and then no more: its last good routes stay.
+    plane.set([both(host("orders", route(rule("/"), to("green"))))]);
+    let called = async || match fetch(&orders, get("/")).await {
+        Ok(answer) => String::from_utf8_lossy(answer.body().as_ref()).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    patience(async {
+        while !called().await.starts_with("green ") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    plane.set([refused()]);
+    plane.until(|plane| plane.acks(RDS).len() == 3).await;
+    patience(async {
+        while !mesh.describe().to_string().contains("host_rewrite") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(called().await.starts_with("green "));
+    assert!(body(&mesh, "/").await.unwrap().starts_with("blue "));
 }

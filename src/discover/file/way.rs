@@ -118,7 +118,8 @@ fn steps(path: &Path) -> VecDeque<OsString> {
     steps.map(|step| step.as_os_str().to_owned()).collect()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 

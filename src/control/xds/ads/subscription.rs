@@ -39,6 +39,7 @@ impl Reply {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what a stream has come to, each by itself")]
 pub(super) struct Type {
     pub(super) names: BTreeMap<Arc<str>, Wanted>,
     /// Names to be told, and given up, since the last request (what delta sends).

@@ -16,7 +16,7 @@ struct Watched {
 
 impl Watched {
     /// Follows `path` in a directory that `set` has filled, until it is read.
-    async fn start(path: &str, set: impl FnOnce(&Watched)) -> Self {
+    async fn start(path: &str, set: impl FnOnce(&Self)) -> Self {
         let (recorder, sink, publish) = publisher();
         let task = tokio::spawn(async {});
         let dir = tempfile::tempdir().unwrap();
