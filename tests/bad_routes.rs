@@ -100,7 +100,7 @@ async fn each_kind_of_bad_route_is_refused_with_its_line() {
         ("        filters: [{mirror: {percent: 5}}] #MARK\n", "mirror"),
         // Times and budgets.
         ("        policy: {timeout: -1s} #MARK\n", "policy.timeout"),
-        ("        policy: {timeout: 0s} #MARK\n", "policy.timeout"),
+        ("        policy: {timeout: 400d} #MARK\n", "policy.timeout"),
         ("        policy: {timeout: 99999999h} #MARK\n", "policy.timeout"),
         ("        policy: {timeout: 9999999999999999999999s} #MARK\n", "policy.timeout"),
         ("        policy: {attempt_timeout: 2s, timeout: 1s} #MARK\n", "policy.attempt_timeout"),
@@ -205,7 +205,7 @@ async fn a_bad_cluster_is_refused_with_its_line() {
 async fn a_json_file_has_lines_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.json");
-    let text = "{\n  \"services\": {\n    \"bad\": {\n      \"policy\": {\n        \"timeout\": \"0s\"\n      }\n    }\n  }\n}\n";
+    let text = "{\n  \"services\": {\n    \"bad\": {\n      \"policy\": {\n        \"timeout\": \"400d\"\n      }\n    }\n  }\n}\n";
     fs::write(&path, text).unwrap();
     let mesh = Mesh::builder().config_file(&path).build().unwrap();
     let error = patience(mesh.ready()).await.unwrap_err().to_string();
@@ -217,7 +217,7 @@ async fn a_json_file_has_lines_too() {
 async fn many_errors_at_once_are_told_at_once() {
     let mut text = "services:\n".to_owned();
     for number in 0..2_000 {
-        text += &format!("  s{number}: {{policy: {{timeout: 0s}}}}\n");
+        text += &format!("  s{number}: {{policy: {{timeout: 400d}}}}\n");
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.yaml");

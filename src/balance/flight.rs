@@ -231,14 +231,15 @@ impl<X: Upstream> InFlight<X> {
     pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
         let Self { started, decay, recorded, probe, marks, .. } = self;
+        let mut unproven = false;
         if let Some(live) = self.endpoint.live() {
             live.load.answered(started);
             if !recorded {
-                live.load.measured(now, now.saturating_sub(started), decay);
+                unproven = live.load.heard(now, now.saturating_sub(started), decay);
             }
         }
-        let (crowded, codes) = (marks.is_crowded(), None);
-        let ticket = Ticket { started, head: now, decay, recorded, probe, crowded, codes };
+        let (head, crowded, codes) = (now, marks.is_crowded(), None);
+        let ticket = Ticket { started, head, decay, recorded, unproven, probe, crowded, codes };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
     }
 }
@@ -297,17 +298,23 @@ fn record<X: Upstream>(live: &Live<X>, started: u64, now: u64, outcome: Outcome,
             }
         }
         Outcome::Ignored => {}
-        _ => failed(live, now, rtt, outcome, decay),
+        _ => failed(live, (now, rtt), outcome, decay, false),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn failed<X: Upstream>(live: &Live<X>, now: u64, rtt: u64, outcome: Outcome, decay: u64) {
+fn failed<X: Upstream>(
+    live: &Live<X>,
+    (now, rtt): (u64, u64),
+    outcome: Outcome,
+    decay: u64,
+    unproven: bool,
+) {
     let (load, rtt) = (&live.load, live.bias.of_failure(rtt));
     let is_suspect = match outcome {
-        Outcome::Connect | Outcome::Reset => load.broke(now, rtt, decay),
-        _ => load.failed(now, rtt, decay),
+        Outcome::Connect | Outcome::Reset => load.broke(now, rtt, decay, unproven),
+        _ => load.failed(now, rtt, decay, unproven),
     };
     if is_suspect {
         live.extra.suspected();
@@ -350,18 +357,16 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 // The head has come, and how long the rest may last is the caller's choice.
                 BodyEnd::Expired | BodyEnd::Dropped => Outcome::Ignored,
             };
+            let Ticket { head, decay, unproven, .. } = ticket;
+            let rtt = head.saturating_sub(ticket.started);
             match outcome {
-                // What its head took has been measured.
                 Outcome::Success => {
-                    if live.load.state.succeeded() {
+                    if live.load.confirmed(head, rtt, decay) {
                         live.extra.trusted();
                     }
                 }
                 Outcome::Ignored => {}
-                _ => {
-                    let rtt = ticket.head.saturating_sub(ticket.started);
-                    failed(live, at(), rtt, outcome, ticket.decay);
-                }
+                _ => failed(live, (at(), rtt), outcome, decay, unproven),
             }
             if let Some(watch) = live.watch.get() {
                 judge(live, watch, at(), outcome, ticket.probe);

@@ -131,9 +131,27 @@ impl Load {
         self.state.succeeded()
     }
 
-    /// A head came after so long; whether its call succeeds is not known yet.
+    /// A head came after so long, and whether its call succeeds is not known yet: it lowers nothing. Says
+    /// whether nothing was known of the endpoint before.
     #[inline]
-    pub(super) fn measured(&self, now: u64, rtt: u64, decay: u64) {
+    pub(super) fn heard(&self, now: u64, rtt: u64, decay: u64) -> bool {
+        let unproven = self.latency.load(Relaxed) == 0;
+        self.raise(now, rtt, decay);
+        unproven
+    }
+
+    /// The call of that head, then, has succeeded. Where the estimate is newer, the head says nothing of
+    /// the present any more.
+    #[inline]
+    pub(super) fn confirmed(&self, head: u64, rtt: u64, decay: u64) -> bool {
+        if head >= self.stamp.load(Relaxed) {
+            self.measured(head, rtt, decay);
+        }
+        self.state.succeeded()
+    }
+
+    #[inline]
+    fn measured(&self, now: u64, rtt: u64, decay: u64) {
         // Of 0 it is said that there is none.
         let latency = if decay == 0 { rtt } else { self.blended(now, rtt, decay) };
         self.latency.store(latency.max(1), Relaxed);
@@ -152,22 +170,23 @@ impl Load {
     }
 
     /// A failure never lowers the latency: failing fast is not being fast. Whether it is suspect by this.
-    pub(super) fn failed(&self, now: u64, rtt: u64, decay: u64) -> bool {
-        self.failed_as(now, rtt, decay, true)
+    /// `unproven` if nothing was known of it before its head came.
+    pub(super) fn failed(&self, now: u64, rtt: u64, decay: u64, unproven: bool) -> bool {
+        self.failed_as(now, rtt, decay, (unproven, true))
     }
 
     /// The same; `answers` if a connection to it was made.
-    fn failed_as(&self, now: u64, rtt: u64, decay: u64, answers: bool) -> bool {
-        let unproven = self.latency.load(Relaxed) == 0;
+    fn failed_as(&self, now: u64, rtt: u64, decay: u64, (unproven, answers): (bool, bool)) -> bool {
+        let unproven = unproven || self.latency.load(Relaxed) == 0;
         self.raise(now, rtt, decay);
         self.state.failed(now, unproven, answers)
     }
 
     /// An error of the transport counts as slow, however soon it came: as twice what is expected,
     /// up to a second. Whether it is suspect by this.
-    pub(super) fn broke(&self, now: u64, rtt: u64, decay: u64) -> bool {
+    pub(super) fn broke(&self, now: u64, rtt: u64, decay: u64, unproven: bool) -> bool {
         let slow = (2.0 * self.latency_at(now, decay)).min(SLOW);
-        self.failed_as(now, rtt.max(whole(slow)), decay, false)
+        self.failed_as(now, rtt.max(whole(slow)), decay, (unproven, false))
     }
 
     /// An attempt that was abandoned: its age may raise the estimate, never lower it.

@@ -38,7 +38,7 @@ const DECAY: u64 = 10_000_000_000;
 
 fn suspect() -> Arc<Load> {
     let load = Load::default();
-    load.failed(NOW, 1, DECAY);
+    load.failed(NOW, 1, DECAY, false);
     assert!(load.is_suspect());
     Arc::new(load)
 }

@@ -18,6 +18,8 @@ use super::{BoxFuture, Error, ErrorKind, Phase};
 #[derive(Default)]
 pub(crate) struct MeshEnd {
     over: AtomicBool,
+    /// Its connections are cut: the grace is over.
+    cut: AtomicBool,
     told: Notify,
 }
 
@@ -43,6 +45,16 @@ impl MeshEnd {
     pub(crate) fn end(&self) {
         self.over.store(true, SeqCst);
         self.told.notify_waiters();
+    }
+
+    /// What is still on its connections ends now, too.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, SeqCst);
+    }
+
+    /// Whether its connections are cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(SeqCst)
     }
 
     /// Waits for it.

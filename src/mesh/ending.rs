@@ -43,6 +43,7 @@ impl Inner {
         };
         if tokio::time::timeout(grace, drained).await.is_err() {
             self.close();
+            self.hub.end.cut();
             self.transport.abort();
             // Ends as soon as each connection task has been dropped.
             self.transport.wait_idle().await;

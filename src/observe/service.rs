@@ -137,7 +137,6 @@ impl ServiceMeter {
     /// A call has ended on a route, or on none.
     #[inline]
     pub(crate) fn call_ended(&self, route: &RouteMeter, ended: CallEnd) {
-        self.calls.end();
         if let Some(end) = ended.end {
             route.record(ended.verb, end, ended.nanos);
         }
@@ -149,6 +148,8 @@ impl ServiceMeter {
             attempts: ended.attempts,
             elapsed: Duration::from_nanos(ended.nanos),
         });
+        // Last: a sink that panics has it ended once more, when the call is dropped.
+        self.calls.end();
     }
 
     /// Rules of authorisation have said this of a call. `service` is as the caller named it.
@@ -423,8 +424,8 @@ impl Reporter for RouteMeter {
         self.calls.close();
     }
 
-    fn is_over(&self) -> bool {
-        self.hub.end.is_over()
+    fn is_cut(&self) -> bool {
+        self.hub.end.is_cut()
     }
 
     fn ended(&self, started: Instant, end: BodyEnd, now: Instant) {

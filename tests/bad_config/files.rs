@@ -127,7 +127,7 @@ async fn a_reverted_file_is_no_longer_refused_and_says_so() {
 async fn a_part_that_is_deleted_after_a_refusal_is_no_longer_refused() {
     let server = Server::named("hello").await;
     let good = format!("clusters: {{{}}}\n", cluster(&server));
-    for bad in ["{timeuot: 1s}", "{timeout: 0s}"] {
+    for bad in ["{timeuot: 1s}", "{timeout: 400d}"] {
         let bad = format!("services: {{other: {{policy: {bad}}}}}\n{good}");
         let (_dir, path, mesh, _) = over(&bad).await;
         assert!(mesh.ready().await.is_err());

@@ -59,7 +59,7 @@ fn apply(load: &Load, open: &mut Vec<Option<u64>>, now: u64, decay: u64, op: Op)
             let _ = load.succeeded(now, rtt, decay);
         }
         Op::Failed(rtt) => {
-            let _ = load.failed(now, rtt, decay);
+            let _ = load.failed(now, rtt, decay, false);
         }
         Op::Raise(age) => load.raise(now, age, decay),
         Op::Wait(time) => return now + time,
@@ -99,7 +99,7 @@ proptest! {
         }
         let before = load.latency_at(now, DECAY);
         if fails {
-            load.failed(now, age, DECAY);
+            load.failed(now, age, DECAY, false);
         } else {
             load.raise(now, age, DECAY);
         }
@@ -211,7 +211,7 @@ proptest! {
         times in prop::collection::vec(0..5 * SECOND, 1..200),
     ) {
         let load = Load::default();
-        load.failed(SECOND, MILLI, DECAY);
+        load.failed(SECOND, MILLI, DECAY, false);
         prop_assert!(load.is_suspect());
         let (mut now, mut due, mut gap) = (SECOND, SECOND + FIRST_PROBE, FIRST_PROBE);
         for time in times {
@@ -232,12 +232,12 @@ fn a_client_of_few_calls_spends_few_of_them_on_probes() {
     // One pick in ten meets it, once a second or a hundred times.
     for (rate, least, most) in [(1, 4, 13), (100, 30, 40)] {
         let load = Load::default();
-        load.failed(SECOND, MILLI, DECAY);
+        load.failed(SECOND, MILLI, DECAY, false);
         let (mut probes, mut longest, mut last) = (0, 0, SECOND);
         for step in 1..=1_000 * rate {
             let now = SECOND + step * SECOND / rate;
             if step % 10 == 0 && load.claim_probe(now, 10) {
-                load.failed(now, MILLI, DECAY);
+                load.failed(now, MILLI, DECAY, false);
                 (probes, longest, last) = (probes + 1, longest.max(now - last), now);
             }
         }
@@ -248,7 +248,7 @@ fn a_client_of_few_calls_spends_few_of_them_on_probes() {
     }
     // However few they are, it is not forgotten: one call a minute meets it.
     let load = Load::default();
-    load.failed(SECOND, MILLI, DECAY);
+    load.failed(SECOND, MILLI, DECAY, false);
     let probed = |minutes: &mut dyn Iterator<Item = u64>| {
         minutes.filter(|minute| load.claim_probe(SECOND + minute * 60 * SECOND, 100)).count()
     };
@@ -261,7 +261,7 @@ fn failing_fast_is_not_being_fast() {
     load.succeeded(SECOND, 50 * MILLI, DECAY);
     let before = load.cost(SECOND, DECAY, 1.0);
     for _ in 0..100 {
-        load.failed(SECOND, 1, DECAY);
+        load.failed(SECOND, 1, DECAY, false);
     }
     assert!(load.cost(SECOND, DECAY, 1.0) > 1000.0 * before);
 }
@@ -274,12 +274,12 @@ fn a_few_failures_of_many_do_not_make_a_suspect() {
         for _ in 0..9 {
             load.succeeded(SECOND, MILLI, DECAY);
         }
-        load.failed(SECOND, MILLI, DECAY);
+        load.failed(SECOND, MILLI, DECAY, false);
         assert!(!load.is_suspect());
     }
     // Three in a row do.
-    load.failed(SECOND, MILLI, DECAY);
-    load.failed(SECOND, MILLI, DECAY);
+    load.failed(SECOND, MILLI, DECAY, false);
+    load.failed(SECOND, MILLI, DECAY, false);
     assert!(load.is_suspect());
 }
 
@@ -287,11 +287,11 @@ fn a_few_failures_of_many_do_not_make_a_suspect() {
 fn a_suspect_that_answers_is_trusted_again_and_its_probes_start_over() {
     let load = Load::default();
     let mut now = SECOND;
-    load.failed(now, MILLI, DECAY);
+    load.failed(now, MILLI, DECAY, false);
     for _ in 0..5 {
         now += LAST_PROBE;
         assert!(load.claim_probe(now, 1));
-        load.failed(now, MILLI, DECAY);
+        load.failed(now, MILLI, DECAY, false);
     }
     let answers = (1..10)
         .find(|_| {
@@ -301,7 +301,7 @@ fn a_suspect_that_answers_is_trusted_again_and_its_probes_start_over() {
         .unwrap();
     assert!(answers <= 3, "{answers}");
     while !load.is_suspect() {
-        load.failed(now, MILLI, DECAY);
+        load.failed(now, MILLI, DECAY, false);
     }
     assert!(!load.claim_probe(now + FIRST_PROBE - 1, 1));
     assert!(load.claim_probe(now + FIRST_PROBE, 1));

@@ -33,6 +33,7 @@ pub(crate) enum BodyEnd {
 }
 
 /// What an in-flight attempt remembers until its body has ended.
+#[expect(clippy::struct_excessive_bools, reason = "what is known of it, each by itself")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     /// Nanoseconds since the mesh's epoch at which the attempt was counted as in flight.
@@ -43,6 +44,8 @@ pub(crate) struct Ticket {
     pub(crate) decay: u64,
     /// The outcome was known at the head and has been recorded.
     pub(crate) recorded: bool,
+    /// Nothing was known of its endpoint before the head.
+    pub(crate) unproven: bool,
     /// It is the one call that finds out whether its endpoint is well again.
     pub(crate) probe: bool,
     /// It is counted among the calls in flight to the whole cluster, too.
@@ -76,8 +79,8 @@ pub(crate) trait Reporter: Send + Sync {
     /// It is open no more.
     fn closed(&self);
 
-    /// Whether its mesh is over.
-    fn is_over(&self) -> bool;
+    /// Whether its mesh has cut its connections.
+    fn is_cut(&self) -> bool;
 
     /// A gRPC call that began then has its status, or will never have one.
     fn ended(&self, started: Instant, end: BodyEnd, now: Instant);
@@ -294,7 +297,7 @@ impl Watch {
             error = error.endpoint_named(&name);
         }
         if let Some(Report { to, .. }) = &self.report {
-            if end == BodyEnd::Failed && to.is_over() {
+            if end == BodyEnd::Failed && to.is_cut() {
                 error = cut(Phase::Body).caused_by(error);
             }
             error = error.service(to.service());

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     balance::Endpoint,
+    config::bound,
     core::{Body, BoxError, BoxFuture, Call, Error, ErrorKind, Instant, Outgoing, Phase},
     mesh::{
         cluster::Node,
@@ -158,11 +159,12 @@ fn deadline_of(caller: &Caller, request: &Request<Body>, started: Instant) -> Op
         None => {
             // What the code says of the service is known before any source has spoken.
             let said = caller.inner.code.policy(&caller.cell.name);
-            let extent = Extent::new(said.max_stream_duration, said.grpc_timeout.as_ref());
-            let scope = Scope { timeout: said.timeout, whole_response: false };
+            let (timeout, stream) = (bound(said.timeout), bound(said.max_stream_duration));
+            let extent = Extent::new(stream, said.grpc_timeout.as_ref());
+            let scope = Scope { timeout, whole_response: false };
             let rpc = caller.grpc.then(|| request.headers());
             let call = request.extensions().get::<Call>();
-            (extent.bounds(rpc, call, scope, started), said.timeout, Some(extent))
+            (extent.bounds(rpc, call, scope, started), timeout, Some(extent))
         }
     };
     let at = bounds.head?;

@@ -1,5 +1,7 @@
 //! What is sent, to whom copies go, and what is answered here: of a call as it begins.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 
 use super::{
@@ -29,7 +31,8 @@ pub(super) fn said_by_call(request: &Request<()>, policy: &Policy, now: Instant)
     let own = said_bound(policy, request, call, now);
     // The earlier rules: a call shortens a timeout and never lengthens it.
     if let Some((at, is_whole)) = own {
-        let left = at.saturating_duration_since(now);
+        // Zero would say that there is none.
+        let left = at.saturating_duration_since(now).max(Duration::from_nanos(1));
         if scope.timeout.is_none_or(|timeout| left < timeout) {
             (said.timeout, said.whole_response) = (Some(left), Some(is_whole));
         }

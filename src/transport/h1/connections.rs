@@ -220,8 +220,8 @@ fn run(
     pool.h1.live.fetch_add(1, Relaxed);
     let link = Arc::new(Link::new(berth.era));
     match caller {
-        // Made as the endpoint was secured before: the caller picks again.
-        Some(caller) if pool.dialer.is_draining() => {
+        // Made as the endpoint was before, in its security or its addresses: the caller picks again.
+        Some(caller) if pool.dialer.is_draining() || berth.era != pool.era() => {
             drop(caller.send(Err(ConnectError::left())));
         }
         // A caller that has left drops the lease, which returns the connection.

@@ -124,11 +124,16 @@ impl Streams {
 
 impl Release for Streams {
     fn release(&self) {
-        if self.count.is_last() {
+        let stamp = || self.used.store(self.epoch.nanos(Instant::now()), Relaxed);
+        let seems_last = self.count.is_last();
+        if seems_last {
             // Before: who looks finds it in flight, or just ended.
-            self.used.store(self.epoch.nanos(Instant::now()), Relaxed);
+            stamp();
         }
-        self.count.release(&self.slots);
+        // Two that end at once each see the other still.
+        if self.count.release(&self.slots) && !seems_last {
+            stamp();
+        }
     }
 
     fn refused(&self) {

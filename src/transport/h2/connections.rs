@@ -214,8 +214,21 @@ pub(in crate::transport) async fn acquire(
             if pool.h2.useless.load(SeqCst) != useless {
                 return Err(pool.closed_at_once());
             }
-            if let Some(attempt) = begin(pool, priority)? {
-                attempt.wait().await?;
+            let met = match begin(pool, priority) {
+                Ok(Some(attempt)) => {
+                    let mut made = std::pin::pin!(attempt.wait());
+                    std::future::poll_fn(|cx| match made.as_mut().poll(cx) {
+                        Poll::Ready(made) => Poll::Ready(made),
+                        // One that let no stream begin may let one begin again, before that.
+                        Poll::Pending => freed.as_mut().poll(cx).map(Ok),
+                    })
+                    .await
+                }
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = met {
+                return take(pool, pool.dialer.now(), priority).map(Some).ok_or(error);
             }
             continue;
         }

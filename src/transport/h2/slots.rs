@@ -93,13 +93,14 @@ impl Count {
         self.ended.swap(0, SeqCst);
     }
 
-    /// A stream has ended.
-    pub(super) fn release(&self, slots: &Slots) {
-        self.active.fetch_sub(1, SeqCst);
+    /// A stream has ended; whether it was the last.
+    pub(super) fn release(&self, slots: &Slots) -> bool {
+        let was_last = self.active.fetch_sub(1, SeqCst) == 1;
         if self.taken.load(Relaxed) != ALL {
             self.recover();
         }
         slots.free();
+        was_last
     }
 
     /// A stream has ended on a connection that has refused one: now and then one more is tried.

@@ -137,10 +137,10 @@ fn named(header: HeaderMatch, read: &mut Match, route: &mut config::Route) {
             read.scheme = Some(value.clone());
         }
         (":authority", matcher) if is_plain && route.hosts.is_empty() => {
+            // The star of a host stands for one character at least, and a suffix may be the whole.
             let host = match matcher {
-                StringMatch::Exact(text) => text.clone(),
-                StringMatch::Prefix(text) => format!("{text}*"),
-                StringMatch::Suffix(text) => format!("*{text}"),
+                StringMatch::Exact(text) if !text.contains('*') => text.clone(),
+                StringMatch::Suffix(text) if text.starts_with('.') => format!("*{text}"),
                 _ => return read.headers.push(header),
             };
             if is_host(&host) {

@@ -122,7 +122,7 @@ fn virtual_host(
         Ok(routes) => (routes, None),
         // The other hosts are none the worse for it: a sidecar is sent all of a port in one resource.
         Err(Bad::Lacking(reason)) => {
-            walk.note("", format!("it is refused, and its calls fail: {reason}"));
+            walk.note("", format!("it is refused; its last good routes stay, and without any its calls fail: {reason}"));
             (Vec::new(), Some(reason))
         }
         Err(wrong @ Bad::Wrong(_)) => return Err(wrong),
