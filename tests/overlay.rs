@@ -416,6 +416,24 @@ async fn a_bound_of_zero_takes_away_what_the_level_above_says() {
     }
 }
 
+/// No route takes it: what the code says is all that bounds it.
+#[tokio::test(start_paused = true)]
+async fn a_bound_of_zero_is_none_behind_a_call_layer_too() {
+    let file = written(
+        "services: {users: {routes: [{matches: [{path: {exact: /a}}], clusters: [{name: users}]}]}}\n\
+         clusters: {users: {endpoints: [{address: \"127.0.0.1:1\"}]}}\n",
+    );
+    let mesh = Mesh::builder()
+        .config_file(&file.path)
+        .call_layer(tower::layer::layer_fn(|next| next))
+        .service("users", |s| s.timeout(Duration::ZERO).max_stream_duration(Duration::ZERO))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let error = mesh.client("users").unwrap().send(get("/b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoRoute, "{error}");
+}
+
 /// The denial is of the second source, whose filters are no part of the first one's list.
 #[tokio::test]
 async fn what_one_source_denies_holds_and_a_service_does_not_run_without_it() {

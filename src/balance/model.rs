@@ -65,7 +65,7 @@ fn a_failure_beside_a_claim_grants_no_second_probe() {
         let now = NOW + FIRST_PROBE;
         let rival = Arc::clone(&load);
         let rival = thread::spawn(move || {
-            rival.failed(now, 1, DECAY);
+            rival.failed(now, 1, DECAY, false);
         });
         let mine = load.claim_probe(now, 1);
         rival.join().unwrap();

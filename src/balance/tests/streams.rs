@@ -97,6 +97,19 @@ fn a_new_endpoint_with_a_stream_takes_calls_before_that_ends() {
     assert!((0.22..0.28).contains(&sim.share(4)), "{}", sim.share(4));
 }
 
+/// Its head came at once, and its failure in trailers.
+#[tokio::test(start_paused = true)]
+async fn the_first_failure_of_a_grpc_server_that_nobody_knows_is_enough_behind_its_head_too() {
+    let mut sim = Sim::of(&config::Balancer::default(), 2);
+    let (watcher, ticket) = stream(&mut sim, 1, true);
+    let now = sim.balancer.epoch.at(sim.now);
+    watcher.ended(ticket, BodyEnd::Complete(Some(13)), Some(now));
+    let view = sim.balancer.view.load();
+    let set = &view.all.set;
+    let first = (0..set.len()).filter_map(|at| set.get(at)).find(|it| number_of(it) == 1).unwrap();
+    assert!(first.live().unwrap().load.state.is_suspect());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_long_stream_says_nothing_of_the_latency() {
     for (end, is_grpc) in [

@@ -222,6 +222,13 @@ fn pseudo_headers_match_as_any_header() {
         assert_eq!((&rule.path, &rule.method, &rule.scheme), (&None, &None, &None));
         assert_eq!(&*rule.headers[0].name, name);
     }
+    // The star of a host stands for one character at least, and for no port.
+    let prefix = || HeaderMatchSpecifier::PrefixMatch("a.b".into());
+    let suffix = || HeaderMatchSpecifier::SuffixMatch("b".into());
+    for specifier in [prefix(), suffix(), exact("*"), exact("*.b")] {
+        let read = read(":authority", specifier, false);
+        assert_eq!((read.hosts.len(), &*read.matches[0].headers[0].name), (0, ":authority"));
+    }
     let inverted = read("host", exact("a.b"), true);
     assert_eq!((inverted.hosts.len(), &*inverted.matches[0].headers[0].name), (0, ":authority"));
 }
