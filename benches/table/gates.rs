@@ -454,11 +454,13 @@ pub(crate) const ROWS: &[Row] = rows! {
     G10 Hard TimesFewer(1.1) "with a timeout of the request, HTTP/2"
         "reqwest.http2.mesh_timeout"
         beside REQWEST "reqwest.http2.plain_timeout";
-    // Features.
-    G11 Hard Within(1.0) held Within(2.0) "G1 with every feature compiled, one at a time"
+    // Features. Without LTO it is up to how the compiler cuts the crates into units whether h2's
+    // connection is one function or a dozen that call each other, which is a percent by itself: by its
+    // functions, what is ours differs by about 100 instructions.
+    G11 Hard Within(1.0) held Within(2.5) "G1 with every feature compiled, one at a time"
         "all.path.mesh_1.balance"
         beside "default features" "path.mesh_1.balance";
-    G11 Hard Within(1.0) held Within(2.0) "32 at a time"
+    G11 Hard Within(1.0) held Within(2.5) "32 at a time"
         "all.path.mesh_32.balance"
         beside "default features" "path.mesh_32.balance";
 };
