@@ -228,7 +228,7 @@ async fn names_that_are_looked_up_amid_refusals_are_found() {
     plane.set(Resource::chain("users", [server.socket()]));
     let names: Vec<String> = (0..40).map(|at| format!("users-{at}")).collect();
     let listeners = names.iter().map(|name| Resource::listener(name, "users-routes"));
-    plane.set(listeners.collect::<Vec<_>>());
+    plane.set(listeners);
     plane.set([Resource::routes("users-routes", [("*", "users-cluster")])]);
     let mesh = mesh(&plane, "amid");
     // Its name and a prefix of statistics, and nothing that a listener needs.

@@ -571,7 +571,7 @@ fn what_a_limit_says_of_the_descriptions_of_its_host_is_noted() {
     for (option, count) in [(0, 0), (1, 1), (2, 1)] {
         let limit = LocalRateLimit {
             stat_prefix: "p".into(),
-            token_bucket: Some(bucket.clone()),
+            token_bucket: Some(bucket),
             vh_rate_limits: option,
             ..LocalRateLimit::default()
         };
