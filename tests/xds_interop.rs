@@ -373,10 +373,13 @@ async fn circuit_breaking() {
         all.rpcs_started - all.result.values().sum::<i32>()
     };
     bed.until(async || in_flight().await == 20).await;
-    assert_eq!(in_flight().await, 20);
+    // One that is just being refused has begun, and has no result yet.
+    let stays = in_flight().await;
+    assert!((20..=21).contains(&stays), "{stays}");
     bed.plane.set([limited(30)]);
     bed.until(async || in_flight().await == 30).await;
-    assert_eq!(in_flight().await, 30);
+    let stays = in_flight().await;
+    assert!((30..=31).contains(&stays), "{stays}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
