@@ -22,7 +22,7 @@ use tower_mesh::{
     PickReason,
     config::{
         Balancer, Breakers, Cluster, Endpoint, HashCookie, HashOn, HashPolicy, Health,
-        OutlierDetection, RingHash, Session, SessionCookie,
+        OutlierDetection, RingHash, Session, SessionCookie, Transport,
     },
 };
 
@@ -157,9 +157,12 @@ async fn why_the_others_are_not_picked_is_said_over_real_servers() {
 #[tokio::test]
 async fn one_that_cannot_be_reached_is_told_with_its_back_off() {
     let (good, (dead, _socket)) = (Server::named("good").await, dead_address());
+    let mut transport = Transport::default();
+    transport.connect_backoff_base = Some(Duration::from_secs(60));
+    transport.connect_backoff_max = Some(Duration::from_secs(60));
     let mesh = Mesh::builder()
         .endpoints(SERVICE, [Endpoint::from(good.address()), Endpoint::new(dead.clone())])
-        .service(SERVICE, |s| s.balancer(Balancer::RoundRobin))
+        .service(SERVICE, |s| s.balancer(Balancer::RoundRobin).transport(transport))
         .build()
         .unwrap();
     mesh.ready().await.unwrap();
