@@ -10,9 +10,7 @@ mod support;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 
 use support::{
     grpc::{Run, Under, grpc as subject},
@@ -36,7 +34,4 @@ fn tonic_32(subject: Box<dyn Run>) -> Box<dyn Run> {
 }
 
 library_benchmark_group!(name = grpc, benchmarks = [tonic_1, tonic_32]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = grpc
-);
+main!(config = support::valgrind::config(), library_benchmark_groups = grpc);

@@ -10,9 +10,7 @@ mod support;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 
 use support::{
     stacks::{Above, Run, stack},
@@ -45,7 +43,4 @@ fn armed(mut stack: Box<dyn Run>) -> Box<dyn Run> {
 }
 
 library_benchmark_group!(name = layers, benchmarks = [unarmed, armed]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = layers
-);
+main!(config = support::valgrind::config(), library_benchmark_groups = layers);

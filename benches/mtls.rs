@@ -14,9 +14,7 @@ mod support;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 
 use secured::{Bare, Meshed};
 use support::units::CALLS;
@@ -46,7 +44,4 @@ fn mesh(concurrency: u32) -> (Meshed, u32) {
 }
 
 library_benchmark_group!(name = mtls, benchmarks = [bare_mtls, mesh_mtls]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = mtls
-);
+main!(config = support::valgrind::config(), library_benchmark_groups = mtls);

@@ -11,9 +11,7 @@ mod support;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 
 use support::{
     subjects::{Bare, Meshed, Plain, Work},
@@ -68,7 +66,4 @@ fn mesh_http_1(meshed: Meshed) -> Meshed {
 }
 
 library_benchmark_group!(name = path, benchmarks = [bare_1, bare_32, mesh_1, mesh_32, mesh_http_1]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = path
-);
+main!(config = support::valgrind::config(), library_benchmark_groups = path);

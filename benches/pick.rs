@@ -10,9 +10,7 @@ mod support;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 use tower_mesh::balance::bench::{Bench, Named};
 
 use support::{
@@ -117,7 +115,4 @@ library_benchmark_group!(
         tower_peak_ewma
     ]
 );
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = pick
-);
+main!(config = support::valgrind::config(), library_benchmark_groups = pick);

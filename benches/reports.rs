@@ -8,11 +8,12 @@
     reason = "written by gungraun's macros"
 )]
 
+#[path = "support/valgrind.rs"]
+mod valgrind;
+
 use std::{hint::black_box, time::Duration};
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 use http::{HeaderMap, HeaderValue};
 use tower_mesh::{
     balance::bench::{Bench, read_report},
@@ -102,7 +103,4 @@ fn reading(trailers: HeaderMap) -> HeaderMap {
 }
 
 library_benchmark_group!(name = reports, benchmarks = [prequal_reported, client_weighted, reading]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = reports
-);
+main!(config = valgrind::config(), library_benchmark_groups = reports);

@@ -12,9 +12,7 @@ mod support;
 
 use std::{hint::black_box, time::Duration};
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 use http::Version;
 
 use door::{Door, Subject};
@@ -45,7 +43,4 @@ fn http2(subject: Subject) -> Subject {
 }
 
 library_benchmark_group!(name = reqwest, benchmarks = [http1, http2]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = reqwest
-);
+main!(config = support::valgrind::config(), library_benchmark_groups = reqwest);

@@ -9,12 +9,12 @@
 #[path = "support/units.rs"]
 #[allow(dead_code, reason = "of which this bench uses one")]
 mod units;
+#[path = "support/valgrind.rs"]
+mod valgrind;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 use tower_mesh::{
     config::RouteOrder,
     route::bench::{Bench, Kind},
@@ -45,7 +45,4 @@ fn hostile(bench: Bench) -> (Bench, usize) {
 }
 
 library_benchmark_group!(name = routes, benchmarks = [look_up, hostile]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = routes
-);
+main!(config = valgrind::config(), library_benchmark_groups = routes);

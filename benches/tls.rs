@@ -13,12 +13,12 @@ mod handshakes;
 #[path = "support/units.rs"]
 #[allow(dead_code, reason = "bench support, of which each bench uses a part")]
 mod units;
+#[path = "support/valgrind.rs"]
+mod valgrind;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 use tower_mesh::security::bench::Bench;
 
 use handshakes::{BareTls, Handshake, Handshakes};
@@ -41,7 +41,4 @@ fn mesh(handshakes: Handshakes<Bench>) -> Handshakes<Bench> {
 }
 
 library_benchmark_group!(name = tls, benchmarks = [bare, mesh]);
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = tls
-);
+main!(config = valgrind::config(), library_benchmark_groups = tls);

@@ -12,9 +12,7 @@ mod support;
 
 use std::hint::black_box;
 
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 
 use meshes::{Trace, Traced, tonic};
 use support::{
@@ -84,7 +82,4 @@ library_benchmark_group!(
     name = traced,
     benchmarks = [bare_1, traced_1, bare_32, traced_32, tonic_1, tonic_32]
 );
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = traced
-);
+main!(config = support::valgrind::config(), library_benchmark_groups = traced);

@@ -18,3 +18,4 @@ pub(crate) mod script;
 pub(crate) mod stacks;
 pub(crate) mod subjects;
 pub(crate) mod units;
+pub(crate) mod valgrind;
