@@ -19,13 +19,14 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{Request, StatusCode};
 use tower_mesh::{
-    Discover, ErrorKind, Event, Mesh, Publisher, Retry,
+    Body, Discover, ErrorKind, Event, Mesh, Publisher, Retry,
     config::{
-        Address, AvoidEndpoint, Balancer, Balancing, Budget, Cluster, Endpoint, Health, Locality,
-        LocalityBalancing, LocalityScope, RandomSubset, Route, Service, SubsetSelector, Subsets,
-        Subsetting, WeightedCluster, ZoneAware,
+        Address, AvoidEndpoint, Balancer, Balancing, Budget, Cluster, Endpoint, Filter, HashPolicy,
+        Health, Locality, LocalityBalancing, LocalityScope, RandomSubset, Route, Service, Session,
+        Shard, Sharded, SubsetSelector, Subsets, Subsetting, WeightedCluster, ZoneAware,
     },
     discover::Static,
 };
@@ -377,6 +378,11 @@ impl Discover for Late {
 /// A call that may find nothing, while another source has still to speak: on a thread of its own,
 /// for one that spins cannot be ended by a timeout.
 fn ends(cluster: Cluster, route: Option<Route>) -> ErrorKind {
+    ends_of(get("/"), cluster, route)
+}
+
+/// The same of this call.
+fn ends_of(call: Request<Body>, cluster: Cluster, route: Option<Route>) -> ErrorKind {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -387,7 +393,7 @@ fn ends(cluster: Cluster, route: Option<Route>) -> ErrorKind {
             let statics = Static::default().cluster("servers", cluster).service("users", service);
             let mesh = Mesh::builder().source(statics).source(Late).build().unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
-            fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap_err().kind()
+            fetch(&mesh.client("users").unwrap(), call).await.unwrap_err().kind()
         });
         sender.send(kind).unwrap();
     });
@@ -415,6 +421,31 @@ fn a_call_that_may_go_nowhere_does_not_spin_until_the_last_source_has_spoken() {
     route.clusters = vec![WeightedCluster::new("servers")];
     route.subset.insert("version".to_owned(), "1".to_owned());
     assert_eq!(ends(parts, Some(route)), ErrorKind::NoEndpoints);
+}
+
+#[test]
+fn a_call_whose_one_endpoint_is_gone_does_not_spin_until_the_last_source_has_spoken() {
+    let address: Address = "127.0.0.1:1".parse().unwrap();
+    // Its session names another, and no other is to be called.
+    let mut session = Session::default();
+    (session.header, session.strict) = (Some("x-at".into()), Some(true));
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("servers")];
+    route.filters = vec![Filter::Session(Box::new(session))];
+    let mut gone = get("/");
+    let at = STANDARD.encode("127.0.0.1:2");
+    gone.headers_mut().insert("x-at", at.parse().unwrap());
+    let one = cluster([Endpoint::from(address.clone())]);
+    assert_eq!(ends_of(gone, one.clone(), Some(route)), ErrorKind::NoEndpoints);
+    // It has no key, and so no shard.
+    let (mut sharded, mut shard) = (Sharded::default(), Shard::default());
+    shard.name = "a".into();
+    (sharded.shards, sharded.hash) = (vec![shard], vec![HashPolicy::header("x-key")]);
+    let mut holder = Endpoint::from(address);
+    holder.labels.insert("shard".into(), "a".into());
+    let mut shards = cluster([holder]);
+    shards.balancer = Some(Balancer::Sharded(sharded));
+    assert_eq!(ends(shards, None), ErrorKind::NoEndpoints);
 }
 
 #[tokio::test]

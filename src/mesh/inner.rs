@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     /// What the sources have said. Locked by updaters only, never by a call.
     state: Mutex<State>,
     changed: Notify,
+    /// How often it was notified.
+    changes: AtomicU64,
     synced: AtomicBool,
     /// Who this process is.
     pub(super) own: super::own::Own,
@@ -147,6 +149,7 @@ impl Inner {
             services: ArcSwap::default(),
             state: Mutex::new(State { runtime: keys, ..State::default() }),
             changed: Notify::new(),
+            changes: AtomicU64::new(0),
             awaited: AtomicUsize::new(0),
             tasks: Mutex::default(),
             #[cfg(feature = "xds")]
@@ -197,6 +200,7 @@ impl Inner {
 
     /// Wakes whoever waits for configuration.
     pub(super) fn notify(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
 
@@ -223,12 +227,18 @@ impl Inner {
         })
     }
 
+    /// How often anything has changed that somebody may wait for.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Ends when the cluster has endpoints of these labels that may be called, or none are on their
-    /// way.
+    /// way. Who has `seen` so many changes, and has found nothing by them, waits for another.
     pub(crate) fn endpoints(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         wanted: Option<&Arc<Wanted>>,
+        seen: Option<u64>,
     ) -> BoxFuture<()> {
         let (inner, cluster, wanted) = (Arc::clone(self), Arc::clone(cluster), wanted.cloned());
         Box::pin(async move {
@@ -236,7 +246,7 @@ impl Inner {
                 .wait_until(|inner| {
                     let is_callable =
                         |it: Arc<Cluster>| it.core.load().balancer.is_callable(wanted.as_deref());
-                    cluster.line().any(is_callable)
+                    (seen != Some(inner.changes()) && cluster.line().any(is_callable))
                         || inner.is_settled(&cluster)
                         || inner.is_closed()
                 })

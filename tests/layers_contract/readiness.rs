@@ -15,10 +15,11 @@ use tower_mesh::server::{LoadReportLayer, ServerLoad};
 use tower_mesh::{
     Body, BoxError, Error, Refusal, config,
     resilience::{
-        AdaptiveConcurrencyLayer, AdmissionControlLayer, AuthorizeLayer, ConcurrencyLimitLayer,
-        DeadlineLayer, FailFastLayer, FaultLayer, GrpcStatusLayer, HedgeLayer, RateLimitLayer,
-        ThrottleLayer,
+        AdaptiveConcurrencyLayer, AdmissionControlLayer, AuthorizeLayer, BreakerLayer,
+        ConcurrencyLimitLayer, DeadlineLayer, DropLayer, FailFastLayer, FaultLayer,
+        GrpcStatusLayer, HedgeLayer, RateLimitLayer, ThrottleLayer,
     },
+    traffic::{EditLayer, MirrorLayer, RouteLayer, SplitLayer},
 };
 use tower_test::mock;
 
@@ -100,6 +101,25 @@ where
     assert_eq!(calls.load(Ordering::Relaxed), 40, "{what}");
 }
 
+async fn traffic_under_towers_limit() {
+    let one = config::WeightedCluster::new("one");
+    let split = SplitLayer::new(std::slice::from_ref(&one)).unwrap();
+    under_towers_limit("split", split).await;
+    let mut route = config::Route::default();
+    route.clusters = vec![one];
+    let mut service = config::Service::default();
+    service.routes = vec![route];
+    under_towers_limit("route", RouteLayer::new("users", &service).unwrap()).await;
+    let mut edit = config::HeaderEdit::default();
+    edit.set.insert("x-more".to_owned(), "1".to_owned());
+    let edit = EditLayer::new(&[config::Filter::RequestHeaders(edit)]).unwrap();
+    under_towers_limit("edit", edit).await;
+    let copies =
+        tower::service_fn(async |_: Request<Body>| Ok::<_, BoxError>(Response::new(Body::empty())));
+    let mirror = MirrorLayer::new(&config::Mirror::default(), copies).unwrap();
+    under_towers_limit("mirror", mirror).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_layer_works_around_and_under_towers_limit_of_one() {
     let second = Duration::from_secs(1);
@@ -125,6 +145,10 @@ async fn every_layer_works_around_and_under_towers_limit_of_one() {
     under_towers_limit("fault", FaultLayer::new(&fault).unwrap()).await;
     under_towers_limit("fail fast", FailFastLayer::new(second)).await;
     under_towers_limit("grpc status", GrpcStatusLayer::new()).await;
+    let breakers = config::Breakers::default();
+    under_towers_limit("breaker", BreakerLayer::new(&breakers).unwrap()).await;
+    under_towers_limit("drop", DropLayer::new(&[]).unwrap()).await;
+    traffic_under_towers_limit().await;
     #[cfg(feature = "orca")]
     {
         let load = ServerLoad::default();

@@ -16,6 +16,11 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::Outgoing;
 use crate::core::{Error, ErrorKind, Phase};
 
+/// Frames that are kept whatever the cap is, and what each of the others counts for it beside its bytes:
+/// a stream of single bytes is not to fill the memory.
+const FEW: usize = 16;
+const FRAME: usize = size_of::<Bytes>();
+
 /// The means to send a request body once more.
 ///
 /// Bodies that can be had twice for nothing are cloned. Any other is read through a shared
@@ -187,6 +192,9 @@ impl ReplayHandle {
                 Some(Err(error))
             }
             Some(Ok(frame)) => {
+                if Arc::strong_count(&this.shared) == 1 {
+                    shared.release(this.next);
+                }
                 let frame = shared.keep(frame, &mut this.next);
                 this.ended = frame.is_trailers();
                 Some(Ok(frame))
@@ -276,15 +284,29 @@ impl Shared {
         polled
     }
 
+    /// Nobody but the one reader, which has come so far, has any use for the body any more: the call is
+    /// committed to this attempt.
+    //= gRFC A6: on commit the buffered messages are discarded
+    fn release(&mut self, next: usize) {
+        if !self.overflowed && next == self.base + self.frames.len() {
+            self.give_up();
+        }
+    }
+
+    /// Keeps nothing, from now on.
+    fn give_up(&mut self) {
+        self.overflowed = true;
+        self.base += self.frames.len();
+        self.frames = Vec::new();
+    }
+
     /// Keeps a copy of what goes out, unless that would exceed the cap.
     fn keep(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Frame<Bytes> {
         match frame.into_data() {
             Ok(bytes) => {
                 self.buffered = self.buffered.saturating_add(bytes.len());
-                if self.buffered > self.cap {
-                    self.overflowed = true;
-                    self.base += self.frames.len();
-                    self.frames = Vec::new();
+                if self.buffered > self.cap || self.frames.len() > FEW + self.cap / FRAME {
+                    self.give_up();
                 }
                 // An empty frame says nothing, and may come without end.
                 if !bytes.is_empty() {

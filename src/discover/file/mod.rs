@@ -91,7 +91,13 @@ impl Discover for File {
                     let content = std::fs::read(path).map_err(|error| error.to_string());
                     (changes, content)
                 });
-                let Ok((returned, content)) = read.await else { return };
+                let (returned, content) = match read.await {
+                    Ok(read) => read,
+                    // Whoever watches over the sources tells of it.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    // The runtime is being shut down.
+                    Err(_) => return,
+                };
                 changes = returned;
                 let soon = reader.take(&publish, content, Instant::now());
                 let (heard, poll) = changes.wait();

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use super::{tree, written::Written};
+use super::{
+    tree::{self, Tree},
+    written::Written,
+};
 use crate::config::{Authorization, Cluster, IdentityFiles, Service, hint_of_dns};
 
 /// What a file holds.
@@ -39,12 +42,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     if text.trim().is_empty() {
         return Err("is empty; an empty mesh is written `services: {}`".to_owned());
     }
-    let first = text.trim_start();
-    let tree = if first.starts_with('{') {
-        tree::json(text).map_err(|error| format!("is not valid JSON: {error}"))?
-    } else {
-        tree::yaml(text).map_err(|error| format!("is not valid YAML: {}", of_yaml(&error)))?
-    };
+    let tree = tree_of(text)?;
     let Some(fields) = tree.fields(text) else {
         return Err("must hold a map with `services` and `clusters`".to_owned());
     };
@@ -63,6 +61,25 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         }
     }
     Ok(parsed)
+}
+
+/// JSON if it is that, else YAML, whose maps may begin with the same brace.
+fn tree_of(text: &str) -> Result<Tree, String> {
+    let map = text.trim_start().strip_prefix('{');
+    let json = map.map(|_| tree::json(text));
+    if let Some(Ok(tree)) = json {
+        return Ok(tree);
+    }
+    let yaml = tree::yaml(text);
+    match (json, yaml) {
+        // Who quotes the first name has meant JSON.
+        (Some(Err(error)), Err(_))
+            if map.is_some_and(|map| map.trim_start().starts_with(['"', '}'])) =>
+        {
+            Err(format!("is not valid JSON: {error}"))
+        }
+        (_, yaml) => yaml.map_err(|error| format!("is not valid YAML: {}", of_yaml(&error))),
+    }
 }
 
 fn read<'a, T>(

@@ -442,3 +442,14 @@ async fn a_file_behind_a_link_to_another_directory_is_followed() {
 // Elsewhere they are seen by the poll.
 #[cfg(target_os = "linux")]
 mod renames;
+
+#[test]
+fn yaml_that_begins_with_a_brace_is_yaml() {
+    let flow =
+        "{services: {users: {}}, clusters: {users: {endpoints: [{address: \"127.0.0.1:1\"}]}}}";
+    let parsed = parse::parse(flow.as_bytes()).unwrap();
+    assert_eq!(parsed.services.good.len() + parsed.clusters.good.len(), 2);
+    let told = |text: &str| parse::parse(text.as_bytes()).err().unwrap();
+    assert!(told("{\"services\": {").starts_with("is not valid JSON"));
+    assert!(told("{services: [").starts_with("is not valid YAML"));
+}

@@ -60,6 +60,8 @@ pub(crate) struct Path {
     pub(super) trail: Trail,
     pub(super) trace: Trace,
     pub(super) resolve_by: Option<Instant>,
+    /// What has changed so far, when endpoints were waited for last.
+    pub(super) seen: Option<u64>,
     /// The caller's own bound, while no route is known.
     pub(super) own_bound: Option<Instant>,
     /// Where an answer comes from that is being looked at.
@@ -150,6 +152,7 @@ impl Path {
             trail: Trail::default(),
             trace: None,
             resolve_by: None,
+            seen: None,
             own_bound: None,
             answering: None,
         }
@@ -256,11 +259,11 @@ impl PathProj<'_> {
     pub(super) fn start(&mut self, now: Instant, at: u64) -> Step {
         let Some(pinned) = &*self.pinned else { return missing() };
         *self.answering = None;
-        self.trail.number += 1;
         if pinned.bounds.expired(now) {
             return Step::Return(Err(Error::new(ErrorKind::Timeout, Phase::Admission)
                 .detail(format!("no time was left to make an attempt: {}", self.of_deadline()))));
         }
+        self.trail.number += 1;
         if pinned.route().is_some_and(|route| route.faults.is_some()) {
             return self.meet_faults(now);
         }

@@ -257,7 +257,11 @@ impl PathProj<'_> {
         let Some(pinned) = &*self.pinned else { return Step::Again };
         let inner = &self.caller.inner;
         *self.resolve_by = started.checked_add(inner.resolve_timeout);
-        self.state.set(State::Resolve(inner.endpoints(&pinned.cluster, pinned.wanted.as_ref())));
+        // That there are some says nothing to a call that has just found none of them fit for it: it is for
+        // something else to change then.
+        let seen = self.seen.replace(inner.changes());
+        let endpoints = inner.endpoints(&pinned.cluster, pinned.wanted.as_ref(), seen);
+        self.state.set(State::Resolve(endpoints));
         Step::Again
     }
 }

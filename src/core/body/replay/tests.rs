@@ -192,3 +192,35 @@ async fn trailers_reach_both() {
         assert!(body.frame().await.is_none());
     }
 }
+
+#[tokio::test]
+async fn a_stream_fills_no_buffer_once_its_call_is_committed() {
+    let (mut first, replay) = ReplayBody::arm(stream(&["ab", "cd", "ef"]), 64);
+    let ReplayBody::Shared(shared) = &replay else { panic!("it is read through a buffer") };
+    let shared = Arc::downgrade(shared);
+    let kept = || lock(&shared.upgrade().unwrap()).frames.len();
+    let _sent = first.frame().await;
+    assert_eq!(kept(), 1);
+    drop(replay);
+    let _sent = first.frame().await;
+    assert_eq!(kept(), 0);
+    assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "ef");
+    assert!(first.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn what_a_committed_attempt_has_not_read_is_kept_for_it() {
+    let (mut first, replay) = ReplayBody::arm(stream(&["ab", "cd", "ef"]), 64);
+    let (_one, _two) = (first.frame().await, first.frame().await);
+    let second = replay.next().unwrap();
+    drop((first, replay));
+    assert_eq!(read(second).await, "abcdef");
+}
+
+#[tokio::test]
+async fn a_body_of_tiny_frames_is_bounded_by_their_number() {
+    let bytes: &[&str] = &["x"; 200];
+    let (first, replay) = ReplayBody::arm(stream(bytes), 64 * FRAME);
+    assert_eq!(read(first).await.len(), 200);
+    assert_eq!(replay.check(), Err(Unrepeatable::TooLarge));
+}

@@ -63,6 +63,8 @@ impl PathProj<'_> {
         let ended = CallEnd { call: *call, verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
         self.trace_end(result);
+        // Nothing is sent again: the body that is on its way need not be kept for it.
+        *self.armed = None;
     }
 }
 
