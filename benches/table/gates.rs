@@ -197,7 +197,7 @@ pub(crate) const ROWS: &[Row] = rows! {
         "allocations.path.mesh_32.idle"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
     // Under a generated tonic client.
-    G3 Hard Fewer held Percent(1.5) "tonic call: instructions, one at a time"
+    G3 Hard Fewer "tonic call: instructions, one at a time"
         "grpc.tonic_1.mesh"
         beside BALANCE_LIST "grpc.tonic_1.balance_list";
     G3 Hard Fewer "tonic call: instructions, 32 at a time"
@@ -233,7 +233,7 @@ pub(crate) const ROWS: &[Row] = rows! {
         "reports.prequal_reported.n10k";
     G4 Hard AtMost(200.0) held AtMost(206.0) "pick, weighted by reports"
         "reports.client_weighted.n10k";
-    G4 Hard TimesFewer(8.0) held TimesFewer(7.5) "pick, least request"
+    G4 Hard TimesFewer(8.0) "pick, least request"
         "pick.least_request.n10k"
         beside P2C "pick.tower_pending_requests.n10k";
     G4 Hard TimesFewer(4.0) "pick, peak EWMA"
@@ -257,19 +257,19 @@ pub(crate) const ROWS: &[Row] = rows! {
     G4 Hard Within(2.0) "flat: Prequal, 100k"
         "reports.prequal_reported.n100k"
         beside "100 endpoints" "reports.prequal_reported.n100";
-    G4 Hard Within(2.0) held Within(3.0) "flat: weighted by reports, 100k"
+    G4 Hard Within(2.0) "flat: weighted by reports, 100k"
         "reports.client_weighted.n100k"
         beside "100 endpoints" "reports.client_weighted.n100";
-    G4 Hard Within(2.0) held Within(8.0) "flat: ring hash, 100k"
+    G4 Hard Within(2.0) "flat: ring hash, 100k"
         "pick.ring_hash.n100k"
         beside "10 endpoints" "pick.ring_hash.n10";
-    G4 Hard Within(2.0) held Within(8.0) "flat: maglev, 100k"
+    G4 Hard Within(2.0) "flat: maglev, 100k"
         "pick.maglev.n100k"
         beside "10 endpoints" "pick.maglev.n10";
-    G4 Hard Within(2.0) held Within(8.0) "flat: maglev with a bounded load, 100k"
+    G4 Hard Within(2.0) "flat: maglev with a bounded load, 100k"
         "pick.bounded_load.n100k"
         beside "10 endpoints" "pick.bounded_load.n10";
-    G4 Hard Within(2.0) held Within(8.0) "flat: pick first, 100k"
+    G4 Hard Within(2.0) "flat: pick first, 100k"
         "pick.pick_first.n100k"
         beside "10 endpoints" "pick.pick_first.n10";
     G4 Report Told "flat: sharded, 100k"

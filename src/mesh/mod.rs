@@ -1,20 +1,25 @@
 //! The handle: builds the stack, owns its tasks, describes it, shuts it down.
 //!
-//! The stack, outermost first. Each position has its place for a reason:
+//! The stack, outermost first (`stack` tells it of each route). Each position has its place for a reason:
 //!
 //! 1. gRPC status mapping: outside of everything that can fail.
 //! 2. the application's call layers: see one call, however many attempts it takes.
 //! 3. resolve: the service's cell, or the wait for it.
-//! 4. route: before the deadline, since the route sets it; then what its filters say before anything is sent.
-//! 5. admission: rejects before a body is kept.
-//! 6. deadline: bounds everything below, the waits for endpoints and connections too.
-//! 7. replay body: only for a call that may be repeated.
-//! 8. retry and budget.
-//! 9. attempt timeout, then the application's attempt layers: see each attempt before its pick.
-//! 10. breaker of the cluster: counts attempts, not calls.
-//! 11. balancer: with the request and what it has tried in hand.
-//! 12. the application's endpoint layers: long-lived, made at the endpoint's first pick.
-//! 13. transport, or the application's own leaf.
+//! 4. route: before the deadline, since the route sets it.
+//! 5. guards, in their order: rules of who may call what, rate limits, adaptive limits, throttling, admission
+//!    control, faults of calls. What they refuse costs nothing further on.
+//! 6. answer: a redirect or direct response of the route ends the call here.
+//! 7. admission: rejects before a body is kept.
+//! 8. deadline: bounds everything below, the waits for endpoints and connections too.
+//! 9. changes of request and response, and mirrors: of a call, not of its attempts.
+//! 10. replay body: only for a call that may be repeated.
+//! 11. retry and budget, with the look at a gRPC answer's first frame where its status may be.
+//! 12. faults of attempts, hedge.
+//! 13. attempt timeout, response timeout, then the application's attempt layers: see each attempt before its pick.
+//! 14. drops, queue, failover and breaker of the cluster: they count attempts, not calls.
+//! 15. session and balancer: with the request and what it has tried in hand.
+//! 16. the application's endpoint layers: long-lived, made at the endpoint's first pick.
+//! 17. transport and TLS behind the application's connect layers, or its own leaf.
 
 mod apply;
 mod asking;
