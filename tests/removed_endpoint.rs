@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,7 +28,7 @@ use tower_mesh::{
 use support::{
     Leaves, Recorder, SERVICE, Server, fetch, get,
     leaf::{answer, ok},
-    reply, storm,
+    patience, published, reply, storm,
 };
 
 const ORDERS: &str = "orders.prod";
@@ -129,6 +129,86 @@ async fn over_sockets_too() {
     .await;
     for answer in answers {
         assert_eq!(answer.unwrap(), "right");
+    }
+}
+
+/// How often each endpoint has left, as far as its mesh has said so; 0 of one that is there.
+struct Left(Vec<AtomicUsize>);
+
+impl Left {
+    fn seen(&self) -> Vec<usize> {
+        self.0.iter().map(|left| left.load(Ordering::SeqCst)).collect()
+    }
+}
+
+/// What a call has seen of them when it began.
+#[derive(Clone)]
+struct Seen(Vec<usize>);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_that_begins_later_meets_an_endpoint_that_has_left() {
+    const ALL: usize = 12;
+    let left = Arc::new(Left((0..ALL).map(|_| AtomicUsize::new(0)).collect()));
+    let leaves = Leaves::new(ALL);
+    let met = Arc::clone(&left);
+    let builder = leaves.leaves(Mesh::builder(), move |number, request| {
+        let Seen(seen) = request.extensions().get::<Seen>().unwrap().clone();
+        // Whoever has come back meanwhile has another number.
+        let now = met.0[number].load(Ordering::SeqCst);
+        assert!(
+            seen[number] == 0 || seen[number] != now,
+            "{number} had left before the call began"
+        );
+        async { Ok(ok("here")) }
+    });
+    let all: Vec<Endpoint> = leaves.addresses().into_iter().map(Endpoint::new).collect();
+    let first = all.clone();
+    let (mesh, publisher) =
+        published(builder, |publish| publish.endpoints(USERS, first).unwrap()).await;
+    let client = mesh.client(USERS).unwrap();
+    let is_over = Arc::<AtomicBool>::default();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, left, is_over) = (client.clone(), Arc::clone(&left), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let mut calls = 0_u32;
+                while !is_over.load(Ordering::SeqCst) {
+                    let mut request = get("/");
+                    request.extensions_mut().insert(Seen(left.seen()));
+                    assert_eq!(fetch(&client, request).await.unwrap().status(), 200);
+                    calls += 1;
+                    tokio::task::yield_now().await;
+                }
+                calls
+            })
+        })
+        .collect();
+    let mut events = mesh.events();
+    for round in 0..300 {
+        let stays = |n: usize| !(n + round).is_multiple_of(3);
+        // Who comes back is there before its mesh knows it.
+        for n in (0..ALL).filter(|n| stays(*n)) {
+            left.0[n].store(0, Ordering::SeqCst);
+        }
+        let kept = (0..ALL).filter(|n| stays(*n)).map(|n| all[n].clone());
+        publisher.endpoints(USERS, kept.collect::<Vec<_>>()).unwrap();
+        let mut leave = (0..ALL).filter(|n| !stays(*n)).count();
+        let told = async {
+            while leave > 0 {
+                if let Some(Event::EndpointRemoved { .. }) = events.recv().await {
+                    leave -= 1;
+                }
+            }
+        };
+        patience(told).await;
+        for n in (0..ALL).filter(|n| !stays(*n)) {
+            left.0[n].store(round + 1, Ordering::SeqCst);
+        }
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
     }
 }
 

@@ -34,7 +34,8 @@ pub struct Retry {
     pub backoff_max: Option<Duration>,
     /// The share of calls that may be retried.
     pub budget: Option<Budget>,
-    /// Request bytes kept for a retry. Default: 65536 (Linkerd).
+    /// Request bytes kept for a retry; of a body in many small frames, each counts 32 more. Default: 65536
+    /// (Linkerd).
     pub max_body_bytes: Option<u64>,
     /// Whether `Retry-After` is honoured. Default: true.
     pub respect_retry_after: Option<bool>,
