@@ -66,6 +66,10 @@ impl WireFailure {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
+    use hyper_util::rt::TokioIo;
+
     use super::*;
 
     #[test]
@@ -73,5 +77,26 @@ mod tests {
         // An error made of a reason alone counts as this side's own.
         let local = h2::Error::from(h2::Reason::REFUSED_STREAM);
         assert_ne!(WireFailure::of_h2(&local), WireFailure::Refused);
+    }
+
+    /// hyper has no other word for it than its text.
+    #[tokio::test]
+    async fn a_call_whose_connection_was_dropped_under_it_is_closed_and_no_fault_of_its_body() {
+        let (near, _far) = tokio::io::duplex(64);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
+        let mut connection = Box::pin(connection);
+        let mut call = Box::pin(sender.send_request(http::Request::new(crate::Body::empty())));
+        // It takes the call, and then there is no connection any more.
+        let waits = std::future::poll_fn(|cx| {
+            Poll::Ready((
+                call.as_mut().poll(cx).is_pending(),
+                connection.as_mut().poll(cx).is_pending(),
+            ))
+        });
+        assert_eq!(waits.await, (true, true));
+        drop(connection);
+        let error = call.await.unwrap_err();
+        assert_eq!(WireFailure::of_hyper(&error), WireFailure::Closed, "{error}");
     }
 }
