@@ -215,7 +215,7 @@ pub(crate) const ROWS: &[Row] = rows! {
     // Picks.
     G4 Hard AtMost(200.0) "pick, random, 10k endpoints: instructions"
         "pick.random.n10k";
-    G4 Hard AtMost(200.0) held AtMost(206.0) "pick, least request"
+    G4 Hard AtMost(200.0) "pick, least request"
         "pick.least_request.n10k";
     G4 Hard AtMost(400.0) "pick, peak EWMA"
         "pick.peak_ewma.n10k";
@@ -231,7 +231,7 @@ pub(crate) const ROWS: &[Row] = rows! {
         "pick.bounded_load.n10k";
     G4 Hard AtMost(600.0) held AtMost(815.0) "pick, Prequal, and the report of its answer"
         "reports.prequal_reported.n10k";
-    G4 Hard AtMost(200.0) held AtMost(206.0) "pick, weighted by reports"
+    G4 Hard AtMost(200.0) "pick, weighted by reports"
         "reports.client_weighted.n10k";
     G4 Hard TimesFewer(8.0) "pick, least request"
         "pick.least_request.n10k"

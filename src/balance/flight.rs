@@ -110,9 +110,19 @@ impl Outcome {
 impl Marks {
     const CROWDED: u8 = 1;
     const BIASED: u8 = 2;
+    const WATCHED: u8 = 4;
+    const PROBES: u8 = 8;
 
-    pub(super) fn new(is_crowded: bool, is_biased: bool) -> Self {
-        Self(u8::from(is_crowded) * Self::CROWDED + u8::from(is_biased) * Self::BIASED)
+    pub(super) fn new(is_crowded: bool, is_biased: bool, is_watched: bool) -> Self {
+        let crowded = u8::from(is_crowded) * Self::CROWDED;
+        let biased = u8::from(is_biased) * Self::BIASED;
+        Self(crowded + biased + u8::from(is_watched) * Self::WATCHED)
+    }
+
+    /// More is done with its outcome than what every call's is fed to.
+    #[inline]
+    fn is_any(self) -> bool {
+        self.0 != 0
     }
 
     /// The crowd of its cluster counts it, too.
@@ -143,6 +153,10 @@ impl<X: Upstream> InFlight<X> {
             // In need, one that is out is called without being asked for it.
             state.begin_probe() || (state.claim_probe(now) && state.begin_probe())
         });
+        if self.probe {
+            // However nobody watches outcomes any more: it is out until this one has told.
+            self.marks.0 |= Marks::PROBES;
+        }
         self
     }
 
@@ -207,8 +221,12 @@ impl<X: Upstream> InFlight<X> {
         self.over = true;
         if let Some(live) = self.endpoint.live() {
             record(live, self.started, now, outcome, self.decay);
-            self.judge(live, now, outcome);
-            live.end(self.started, self.marks);
+            if self.marks.is_any() {
+                self.judge(live, now, outcome);
+                live.end(self.started, self.marks);
+            } else {
+                live.load.end(self.started);
+            }
         }
         disbelieve(&self.endpoint, outcome);
     }

@@ -71,14 +71,15 @@ impl<X: Upstream> Balancer<X> {
         let placing = Arc::new(view.placing(cluster, &self.context));
         let now = self.epoch.nanos(Instant::now());
         let policy = view.policy(cluster, &self.context);
+        // Before the view, which says of its calls whether their outcomes are watched.
+        let rules = cluster.outlier_detection.as_ref().map(Rules::new);
+        self.health.set(rules, &self.context.random());
         let next = view.under(policy, placing, view.all.set.share(), &self.context, now);
         drop(view);
         self.bias.set(cluster.balancer.as_ref());
         #[cfg(feature = "orca")]
         self.keeper.settle(&next.policy);
         updater.keep(self.publish(&Arc::new(next)));
-        let rules = cluster.outlier_detection.as_ref().map(Rules::new);
-        self.health.set(rules, &self.context.random());
         self.health.set_ramps(self.view.load().ramps());
         // Beside that of `Balancer::made`: who makes a state meanwhile sees the settings, or it is seen.
         fence(SeqCst);

@@ -164,7 +164,7 @@ impl<X: Upstream> View<X> {
         placed: Option<Box<Placed<X>>>,
     ) -> Self {
         let (decay, pins) = (policy.decay(), Pins::default());
-        let marks = Marks::new(policy.is_bounded(), policy.is_biased());
+        let marks = Marks::new(policy.is_bounded(), policy.is_biased(), health.is_on());
         let form = if placed.is_none() { policy.form(all.set.uniform) } else { Form::Ranked };
         Self { all, policy, decay, marks, form, placing, health, pins, placed }
     }
