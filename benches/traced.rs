@@ -14,7 +14,7 @@ use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 
-use meshes::{Trace, Traced, tonic};
+use meshes::{Trace, Traced, tonic, tonic_metered};
 use support::{
     grpc::{Run, Under},
     subjects::{Bare, Plain},
@@ -64,6 +64,7 @@ fn traced_32(traced: Traced) -> Traced {
 
 #[library_benchmark]
 #[bench::mesh(args = (Under::Mesh), setup = tonic)]
+#[bench::both(args = (Under::Mesh), setup = tonic_metered)]
 #[bench::balance_list(args = (Under::BalanceList), setup = tonic)]
 fn tonic_1(subject: Box<dyn Run>) -> Box<dyn Run> {
     subject.run(1, black_box(CALLS));
@@ -72,6 +73,7 @@ fn tonic_1(subject: Box<dyn Run>) -> Box<dyn Run> {
 
 #[library_benchmark]
 #[bench::mesh(args = (Under::Mesh), setup = tonic)]
+#[bench::both(args = (Under::Mesh), setup = tonic_metered)]
 #[bench::balance_list(args = (Under::BalanceList), setup = tonic)]
 fn tonic_32(subject: Box<dyn Run>) -> Box<dyn Run> {
     subject.run(32, black_box(CALLS));

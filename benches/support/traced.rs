@@ -16,7 +16,7 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
 use tokio::runtime::Runtime;
-use tower_mesh::{Body, Client, Mesh, TraceContext, discover::Static};
+use tower_mesh::{Body, Client, Mesh, MeshBuilder, TraceContext, discover::Static};
 
 use crate::support::{
     calls::{self, Caller, WARM_UP, drive, read, request},
@@ -83,6 +83,23 @@ pub(crate) fn tonic(under: Under) -> Box<dyn Run> {
     grpc::traced(under, |builder| builder.tracer_provider(&provider(Sampler::AlwaysOn)))
 }
 
+/// The same beside a meter provider.
+pub(crate) fn tonic_metered(under: Under) -> Box<dyn Run> {
+    grpc::traced(under, |builder| metered(builder.tracer_provider(&provider(Sampler::AlwaysOn))))
+}
+
+/// With a provider that takes durations; nothing is exported meanwhile.
+fn metered(builder: MeshBuilder) -> MeshBuilder {
+    let reader = PeriodicReader::builder(InMemoryMetricExporter::default())
+        .with_interval(Duration::from_secs(3600))
+        .build();
+    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    let builder = builder.meter_provider(&provider);
+    // Its instruments keep it; dropping it would shut it down.
+    Box::leak(Box::new(provider));
+    builder
+}
+
 impl Traced {
     /// Not armed: G2a.
     pub(crate) fn new(trace: Trace) -> Self {
@@ -116,13 +133,7 @@ impl Traced {
                 builder = builder.tracing_spans();
             }
             if matches!(trace, Trace::Metered | Trace::Both) {
-                let reader = PeriodicReader::builder(InMemoryMetricExporter::default())
-                    .with_interval(Duration::from_secs(3600))
-                    .build();
-                let provider = SdkMeterProvider::builder().with_reader(reader).build();
-                builder = builder.meter_provider(&provider);
-                // Its instruments keep it; dropping it would shut it down.
-                Box::leak(Box::new(provider));
+                builder = metered(builder);
             }
             let mesh = builder.build().unwrap();
             mesh.ready().await.unwrap();

@@ -209,6 +209,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G3 Hard Fewer "the same, 32 at a time"
         "all.traced.tonic_32.mesh"
         beside BALANCE_LIST_TRACED "all.traced.tonic_32.balance_list";
+    G3 Hard Fewer held Percent(6.0) "with a tracer and a meter provider: instructions, one at a time"
+        "all.traced.tonic_1.both"
+        beside BALANCE_LIST_TRACED "all.traced.tonic_1.balance_list";
+    G3 Hard Fewer held Percent(6.0) "the same, 32 at a time"
+        "all.traced.tonic_32.both"
+        beside BALANCE_LIST_TRACED "all.traced.tonic_32.balance_list";
     G3 Report Told "tonic call: allocations"
         "allocations.grpc.tonic_1.mesh"
         beside BALANCE_LIST "allocations.grpc.tonic_1.balance_list";
