@@ -13,7 +13,7 @@ use super::{
     mirrored,
     own::{self, Marks},
     path::{Armed, PathProj, State, Step, missing},
-    stepped, sticky,
+    refusals, stepped, sticky,
     termed::Termed,
     traced,
 };
@@ -137,7 +137,7 @@ impl PathProj<'_> {
                 Ok(held) => *self.limit = held,
                 Err(error) => {
                     service.note_answered(at);
-                    return failed(error);
+                    return failed(refusals::of_route(error, route));
                 }
             }
         }
