@@ -38,6 +38,7 @@ fn look_up(bench: Bench) -> (Bench, usize) {
 
 #[library_benchmark]
 #[bench::slashes_1k(args = (1_000, Kind::Slashes, RouteOrder::Listed), setup = table)]
+#[bench::patterns_1k(args = (1_000, Kind::Patterns, RouteOrder::Listed), setup = table)]
 #[bench::regexes_100(args = (100, Kind::Regexes, RouteOrder::Listed), setup = table)]
 fn hostile(bench: Bench) -> (Bench, usize) {
     let wrong = bench.find(black_box(1));

@@ -194,6 +194,7 @@ async fn an_attempt_too_many_that_waits_for_a_connection_fails_and_is_not_retrie
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     let said = error.to_string();
     assert!(said.contains("maximum of 1 attempts that wait for one"), "{said}");
+    assert!(said.contains("its cluster is users"), "{said}");
     assert_eq!((recorded.take_retries(), recorded.refusals().len()), (0, 0));
     let refused = [("mesh.cluster", "users"), ("mesh.refusal", "max_pending")];
     assert_eq!(mesh.metrics().total("mesh.client.attempts.refused", &refused), 1.0);

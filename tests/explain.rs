@@ -238,6 +238,40 @@ async fn the_split_the_priorities_and_the_labels_are_told() {
     }
 }
 
+const SHARES: &str = "
+services:
+  users:
+    routes:
+      - name: canary
+        matches: [{fraction: {percent: 40}}]
+        clusters: [{name: green}]
+      - name: most
+        matches: [{fraction: {percent: 60}}]
+        clusters: [{name: blue, weight: 9}, {name: green}]
+      - name: rest
+        clusters: [{name: blue}]
+clusters:
+  blue: {endpoints: [{address: \"127.0.0.1:1\"}]}
+  green: {endpoints: [{address: \"127.0.0.1:2\"}]}
+";
+
+#[tokio::test]
+async fn a_share_of_the_calls_is_no_mismatch_and_the_larger_part_is_followed() {
+    let mesh = of_file(SHARES).await;
+    let said = mesh.explain(&Request::get("http://users/").body(()).unwrap()).unwrap();
+    assert_eq!(said.route.name.as_deref(), Some("most"), "{said}");
+    let text = said.to_string();
+    for words in [
+        "not route canary, if 40 % of them: those are drawn call by call, and this follows the others\n",
+        "route most\n  takes 60 % of the calls like this one, drawn call by call: this follows them\n",
+        "cluster blue, 90 % of the route's calls",
+        "cluster green, 10 % of the route's calls",
+    ] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert!(said.route.passed[0].is_drawn && said.route.share == Some(0.6), "{said:?}");
+}
+
 const LINE: &str = "
 clusters:
   users:

@@ -19,7 +19,11 @@ use std::{
 use http::{Request, header::SET_COOKIE};
 use tower_mesh::{
     Body, Call, Client, Discover, Mesh, MeshBuilder, Publisher, Retry,
-    config::{Address, Balancer, HashCookie, HashOn, HashPolicy, Maglev, RingHash, Service},
+    config::{
+        Address, Balancer, Cluster, Failover, Filter, HashCookie, HashOn, HashPolicy, HeaderEdit,
+        Maglev, RingHash, Service,
+    },
+    discover::Static,
 };
 
 use support::{
@@ -341,8 +345,64 @@ async fn a_bounded_load_keeps_one_key_from_flooding_one_endpoint() {
     assert!(leaves.all_hits().contains(&50), "{:?}", leaves.all_hits());
 }
 
+/// An edit of the header that requests are hashed by: all of them get the same value.
+fn edited() -> Filter {
+    let mut edit = HeaderEdit::default();
+    edit.set.insert("x-user".into(), "edited".into());
+    Filter::RequestHeaders(edit)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_takes_over_hashes_what_the_caller_sent_and_not_what_filters_made_of_it() {
+    let leaves = Leaves::new(10);
+    let bad = Arc::new(std::sync::atomic::AtomicUsize::new(usize::MAX));
+    let sick = Arc::clone(&bad);
+    let answers = move |number: usize, _| {
+        let sick = sick.load(std::sync::atomic::Ordering::SeqCst) == number;
+        async move { Ok(if sick { answer(503) } else { ok(number.to_string()) }) }
+    };
+    let mut ring = RingHash::default();
+    ring.hash = vec![header("x-user")];
+    let mut second = support::cluster(leaves.addresses());
+    second.balancer = Some(Balancer::RingHash(ring));
+    let (mut first, mut failover) = (Cluster::default(), Failover::default());
+    failover.clusters = vec!["second".into()];
+    first.failover = Some(failover);
+    let service = |cluster: &str, filters: Vec<Filter>| {
+        let mut service = Service::default();
+        service.cluster = Some(cluster.into());
+        service.filters = filters;
+        let millisecond = Duration::from_millis(1);
+        service.policy.retry = Some(Retry::standard().backoff(millisecond, millisecond));
+        service
+    };
+    let source = Static::default()
+        .cluster("first", first)
+        .cluster("second", second)
+        .service("direct", service("second", Vec::new()))
+        .service("edited", service("first", vec![edited()]));
+    let mesh = leaves.leaves(Mesh::builder().source(source), answers).seed(7).build().unwrap();
+    mesh.ready().await.unwrap();
+    let (direct, edited) = (mesh.client("direct").unwrap(), mesh.client("edited").unwrap());
+    for user in 0..20 {
+        let request = || with(&[("x-user", &user.to_string())]);
+        let own = who(&direct, request()).await;
+        assert_eq!(who(&edited, request()).await, own, "{user}");
+        // Another attempt goes to the next of the same hash.
+        bad.store(own, std::sync::atomic::Ordering::SeqCst);
+        let next = who(&direct, request()).await;
+        assert_eq!(who(&edited, request()).await, next, "another attempt of {user}");
+        bad.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);
+        // All are well again.
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            who(&direct, request()).await;
+        }
+    }
+}
+
 /// Says its service first and its cluster later.
-struct Slow(Vec<Address>);
+struct Slow(Vec<Address>, Vec<Filter>);
 
 impl Discover for Slow {
     fn name(&self) -> String {
@@ -353,6 +413,7 @@ impl Discover for Slow {
         Box::pin(async move {
             let mut service = Service::default();
             service.policy.hash = Some(vec![header("x-user")]);
+            service.filters = self.1;
             publish.service(SERVICE, service).unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             let mut cluster = support::cluster(self.0);
@@ -368,7 +429,7 @@ impl Discover for Slow {
 async fn a_call_that_waits_for_its_cluster_is_hashed_too() {
     let leaves = Leaves::new(10);
     let answers = |number: usize, _| async move { Ok(ok(number.to_string())) };
-    let mesh = leaves.leaves(Mesh::builder().source(Slow(leaves.addresses())), answers);
+    let mesh = leaves.leaves(Mesh::builder().source(Slow(leaves.addresses(), Vec::new())), answers);
     let mesh = mesh.build().unwrap();
     let client = mesh.client(SERVICE).unwrap();
     tokio::task::yield_now().await;
@@ -376,6 +437,24 @@ async fn a_call_that_waits_for_its_cluster_is_hashed_too() {
     let waited = futures_util::future::join_all(calls).await;
     let one = who(&client, with(&[("x-user", "7")])).await;
     assert_eq!(waited, [one; 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_its_cluster_is_hashed_by_what_its_caller_sent() {
+    let leaves = Leaves::new(10);
+    let answers = |number: usize, _| async move { Ok(ok(number.to_string())) };
+    let source = Slow(leaves.addresses(), vec![edited()]);
+    let mesh = leaves.leaves(Mesh::builder().source(source), answers).build().unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    tokio::task::yield_now().await;
+    let request = |user: i32| with(&[("x-user", &user.to_string())]);
+    let waited = futures_util::future::join_all((0..20).map(|n| who(&client, request(n)))).await;
+    let mut later = Vec::new();
+    for user in 0..20 {
+        later.push(who(&client, request(user)).await);
+    }
+    assert_eq!(waited, later);
+    assert!(later.iter().collect::<BTreeSet<_>>().len() > 4, "{later:?}");
 }
 
 #[tokio::test(start_paused = true)]

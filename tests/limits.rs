@@ -164,7 +164,8 @@ async fn a_route_has_a_limit_of_its_own_whose_count_outlives_updates() {
     let text = error.to_string();
     assert!(
         text.contains(
-            "the route has its maximum of 2 calls in flight (`max_requests` of the route)"
+            "the route has its maximum of 2 calls in flight (`max_requests` of the route); its route is \
+             reports"
         ),
         "{text}"
     );

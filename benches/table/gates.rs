@@ -362,6 +362,8 @@ pub(crate) const ROWS: &[Row] = rows! {
         "routes.look_up.specific_1k";
     R Report Told "hostile: a path of 30,000 elements among 1,000 routes: thousands of instructions"
         "routes.hostile.slashes_1k";
+    R Report Told "the last of 1,000 regular expressions takes the request: thousands of instructions"
+        "routes.hostile.patterns_1k";
     R Report Told "hostile: 60,000 characters against 100 regular expressions: thousands of instructions"
         "routes.hostile.regexes_100";
     R Report AtMost(2.0) "route of a request among 1,000: µs of CPU"

@@ -60,6 +60,8 @@ mod outlier;
 mod overlay;
 pub(crate) mod path;
 pub(crate) mod pattern;
+#[cfg(feature = "regex")]
+mod patterns;
 mod policy;
 mod rate_limit;
 #[cfg(feature = "regex")]

@@ -43,7 +43,7 @@ impl Path {
             (PathMatch::Exact(path), true) => Self::ExactNoCase(path.clone()),
             (PathMatch::Prefix(path), true) => Self::PrefixNoCase(bare(path)),
             (PathMatch::StringPrefix(path), true) => Self::StringPrefixNoCase(path.clone()),
-            (PathMatch::Regex(regex), _) => Self::Regex(Arc::new(Whole::new(regex, ignore_case)?)),
+            (PathMatch::Regex(regex), _) => Self::Regex(Whole::shared(regex, ignore_case)?),
             (PathMatch::Template(text), false) => Self::Template(Arc::new(Template::new(text)?)),
             (other, _) => return Err(format!("path match {other:?} is not supported yet")),
         })

@@ -1,7 +1,12 @@
-//! Regular expressions, compiled once: by validation to refuse them, by the route table to match.
+//! Regular expressions, compiled once: by validation to refuse them, and then kept to match.
 //!
 //! They are those of the crate `regex`, which is linear in time whatever the pattern, over bytes,
 //! with ASCII classes as in RE2.
+
+use std::sync::Arc;
+
+#[cfg(feature = "regex")]
+use super::patterns;
 
 /// The largest compiled form of a pattern. Unit: bytes. It bounds the time per byte of a request,
 /// too: each of its states is looked at once, at worst.
@@ -39,9 +44,21 @@ impl Whole {
     ///
     /// What is wrong with the pattern.
     pub(crate) fn new(pattern: &str, ignore_case: bool) -> Result<Self, String> {
-        // By itself first: a bracket that it closes too often must not close ours.
-        compile(pattern, ignore_case)?;
-        Ok(Self { regex: compile(&format!("^(?:{pattern})$"), ignore_case)? })
+        let regex = compile(&format!("^(?:{pattern})$"), ignore_case)?;
+        if pattern.contains(')') {
+            // By itself, too: a bracket that it closes too often must not close ours.
+            compile(pattern, ignore_case)?;
+        }
+        Ok(Self { regex })
+    }
+
+    /// The same, compiled once for whoever has this text: validation, routes, their hosts.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the pattern.
+    pub(crate) fn shared(pattern: &str, ignore_case: bool) -> Result<Arc<Self>, String> {
+        patterns::shared(pattern, ignore_case)
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
@@ -51,7 +68,7 @@ impl Whole {
 
 #[cfg(not(feature = "regex"))]
 impl Whole {
-    pub(crate) fn new(_pattern: &str, _ignore_case: bool) -> Result<Self, String> {
+    pub(crate) fn shared(_pattern: &str, _ignore_case: bool) -> Result<Arc<Self>, String> {
         Err(NO_FEATURE.to_owned())
     }
 

@@ -34,7 +34,7 @@ impl Text {
             (StringMatch::Prefix(text), true) => Self::PrefixNoCase(lower(text)),
             (StringMatch::Suffix(text), true) => Self::SuffixNoCase(lower(text)),
             (StringMatch::Contains(text), true) => Self::ContainsNoCase(lower(text)),
-            (StringMatch::Regex(text), _) => Self::Regex(Arc::new(Whole::new(text, ignore_case)?)),
+            (StringMatch::Regex(text), _) => Self::Regex(Whole::shared(text, ignore_case)?),
             (StringMatch::Range(range), _) => Self::Range(range.start, range.end),
             (StringMatch::Present, _) => Self::Present,
         })

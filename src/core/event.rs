@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 
 use super::{
     AuthorizationVerdict, DisconnectReason, EjectReason, ErrorKind, HedgeRefusal, InjectedFault,
-    Phase, RetryReason, RetryRefusal, ReturnReason, SourceHealth,
+    Phase, Refusal, RetryReason, RetryRefusal, ReturnReason, SourceHealth,
 };
 
 /// One thing that happened.
@@ -52,6 +52,16 @@ pub enum Event {
         attempts: u32,
         /// From the call's start.
         elapsed: Duration,
+    },
+    /// A call ends because this client refused it on purpose: a limit, a rule, a fault.
+    #[non_exhaustive]
+    CallRefused {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
+        /// What refused it.
+        refusal: Refusal,
     },
     /// An attempt was sent to an endpoint.
     #[non_exhaustive]

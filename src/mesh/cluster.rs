@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     pub(crate) core: ArcSwap<Core>,
     /// Its balancer reads the request: a call reads this before it looks for what.
     reads: AtomicBool,
+    /// Others take over from it: the same.
+    is_followed: AtomicBool,
     /// A source has settings for it; one that is only named by a route has none.
     is_defined: AtomicBool,
     pub(crate) meter: Arc<ClusterMeter>,
@@ -70,9 +72,9 @@ pub(crate) struct Core {
 impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
-        let reads = core.reads().into();
+        let (reads, is_followed) = (core.reads().into(), core.failover.is_some().into());
         let (core, is_defined) = (ArcSwap::from_pointee(core), false.into());
-        Self { name, core, reads, is_defined, meter, discovered, refused: None }
+        Self { name, core, reads, is_followed, is_defined, meter, discovered, refused: None }
     }
 
     /// Whether a source defines it: what its calls ask without the state of the mesh, which is held
@@ -89,6 +91,7 @@ impl Cluster {
     /// Swaps other settings in.
     pub(crate) fn set(&self, core: Core) {
         self.reads.store(core.reads(), Relaxed);
+        self.is_followed.store(core.failover.is_some(), Relaxed);
         self.core.store(Arc::new(core));
     }
 
@@ -104,6 +107,13 @@ impl Cluster {
     #[inline]
     pub(crate) fn reads(&self) -> bool {
         self.reads.load(Relaxed)
+    }
+
+    /// Whether a call that is hashed to nothing may still be: by settings that are on their way, or by
+    /// those of a cluster that takes over.
+    #[inline]
+    pub(crate) fn may_read_later(&self) -> bool {
+        !self.is_defined() || self.is_followed.load(Relaxed)
     }
 
     /// What calls meet whose cluster is refused.

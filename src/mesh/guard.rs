@@ -175,6 +175,8 @@ pub(crate) struct Placed {
     authorizes: bool,
     /// What it is called in the mesh file.
     name: &'static str,
+    /// Where it is said, if that is a filter of a list.
+    place: Option<Place>,
 }
 
 impl Placed {
@@ -186,6 +188,18 @@ impl Placed {
     /// Whether it is of rules of authorisation.
     pub(crate) fn authorizes(&self) -> bool {
         self.authorizes
+    }
+
+    /// Its refusal, with the place where it is said: several of a kind may be on the way of a call. Rules of
+    /// authorisation name themselves.
+    #[cold]
+    pub(crate) fn signed(&self, error: Error) -> Error {
+        match &self.place {
+            Some(place) if !self.authorizes && error.refusal().is_some() => {
+                error.noted(&format!("said of {place}"))
+            }
+            _ => error,
+        }
     }
 
     /// Whether both are the same guard.

@@ -426,6 +426,11 @@ fn key_of(cells: &Arc<Cells>) -> usize {
 // === impl EndpointMeter ===
 
 impl EndpointMeter {
+    /// The name of its cluster.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster.name
+    }
+
     /// An attempt is on its way.
     #[inline]
     pub(crate) fn attempt_started(&self, (service, call): (&Arc<str>, u64), number: u32) {

@@ -291,10 +291,12 @@ impl RouteMeter {
         events.emit(|| Event::HedgeRefused { service: Arc::clone(service), call, reason });
     }
 
-    /// A call was refused on purpose.
+    /// A call was refused on purpose. `service` is as the caller named it.
     #[cold]
-    pub(crate) fn call_refused(&self, why: Refusal) {
-        self.refusals[why.index()].fetch_add(1, Relaxed);
+    pub(crate) fn call_refused(&self, (service, call): (&Arc<str>, u64), refusal: Refusal) {
+        self.refusals[refusal.index()].fetch_add(1, Relaxed);
+        let events = &self.hub.events;
+        events.emit(|| Event::CallRefused { service: Arc::clone(service), call, refusal });
     }
 
     /// Tells of a limit of its route or service.

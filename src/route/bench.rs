@@ -30,6 +30,8 @@ pub enum Kind {
     Typical,
     /// All of one path, told apart by the value of a header: every rule before it is asked.
     Headers,
+    /// Regular expressions of which each has its own path; the last of them takes the request.
+    Patterns,
     /// Regular expressions that explode elsewhere, a path of 60,000 characters that just fails them.
     Regexes,
     /// The same table as the typical one, and a path of 30,000 elements.
@@ -41,6 +43,10 @@ fn rule(number: usize, kind: Kind) -> Match {
     if let Kind::Headers = kind {
         let value = StringMatch::Exact(format!("t{number}"));
         rule.headers.push(HeaderMatch::new("x-tenant", value));
+        return rule;
+    }
+    if let Kind::Patterns = kind {
+        rule.path = Some(PathMatch::Regex(format!("/shop{number}/users/[0-9]+/orders/.*")));
         return rule;
     }
     if let Kind::Regexes = kind {
@@ -73,6 +79,10 @@ fn requests(count: usize, kind: Kind) -> Vec<(Request<()>, Option<usize>)> {
     };
     match kind {
         Kind::Regexes => vec![get(&format!("/{}!", "a".repeat(60_000)), Some(count))],
+        Kind::Patterns => {
+            let last = count - 1;
+            vec![get(&format!("/shop{last}/users/12/orders/7"), Some(last))]
+        }
         Kind::Slashes => vec![get(&format!("/shop7/v1{}", "/a".repeat(30_000)), Some(7 * 5 + 4))],
         Kind::Headers => {
             let mut last = get("/", Some(count - 1));

@@ -36,6 +36,11 @@ pub(crate) struct Asked<'a, B> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Roll(pub(crate) u64);
 
+impl Roll {
+    /// In the middle: of each share, it is where most calls are.
+    pub(crate) const MIDDLE: Self = Self(u64::MAX / 2);
+}
+
 /// One compiled match: all of its parts must hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Matcher {

@@ -1,5 +1,7 @@
 //! Redirects: where the caller is sent instead.
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, Request, Response, StatusCode, header::LOCATION};
 
 use super::{
@@ -69,9 +71,19 @@ impl Redirect {
         let new = self.path.as_ref().map(|path| path.rewritten(uri.path(), rule)).transpose()?;
         let path = new.flatten();
         let path = path.as_deref().unwrap_or_else(|| uri.path());
-        let query = uri.query().filter(|_| !self.strip_query);
+        let asked = uri.query().filter(|_| !self.strip_query);
+        //= Envoy RedirectAction: a substitution may bring a query; the path that it is made of has none
+        let (path, query) = match path.split_once('?') {
+            None => (path, asked.map(Cow::Borrowed)),
+            Some((path, own)) if !own.contains('#') => {
+                let query =
+                    asked.map_or(Cow::Borrowed(own), |asked| format!("{own}&{asked}").into());
+                (path, Some(query))
+            }
+            Some(_) => return Err(Unusable::Path),
+        };
         // What does not begin with `/` would be read as more of the host.
-        location += with_query(path, query)?.as_str();
+        location += with_query(path, query.as_deref())?.as_str();
         let location = HeaderValue::try_from(location).map_err(|_| Unusable::Path)?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;

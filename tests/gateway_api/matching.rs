@@ -228,7 +228,42 @@ async fn headers() {
     }
 }
 
-// HTTPRoutePathMatchOrder, HTTPRouteExactPathMatching, HTTPRouteMatchingAcrossRoutes.
+// HTTPRouteMatchingAcrossRoutes: two routes share a host, and the better match of both takes the request.
+#[tokio::test]
+async fn across_routes_of_hosts() {
+    let world = world(
+        "  echo:
+    order: specificity
+    routes:
+      - hosts: [example.com, example.net]
+        matches: [{path: {prefix: /}}, {headers: [{name: version, matcher: {exact: one}}]}]
+        clusters: [{name: echo-v1}]
+      - hosts: [example.com]
+        matches: [{path: {prefix: /v2}}, {headers: [{name: version, matcher: {exact: two}}]}]
+        clusters: [{name: echo-v2}]
+",
+    )
+    .await;
+    for (host, path, version, expected) in [
+        ("example.com", "/", None, "echo-v1"),
+        ("example.com", "/example", None, "echo-v1"),
+        ("example.net", "/example", None, "echo-v1"),
+        ("example.com", "/example", Some("one"), "echo-v1"),
+        ("example.com", "/v2", None, "echo-v2"),
+        // The second is not for this host.
+        ("example.net", "/v2", None, "echo-v1"),
+        ("example.com", "/v2/example", None, "echo-v2"),
+        ("example.com", "/", Some("two"), "echo-v2"),
+        ("example.net", "/", Some("two"), "echo-v1"),
+        ("example.org", "/", None, "404"),
+    ] {
+        let headers: Vec<_> =
+            version.map(|it| ("version", it)).into_iter().chain([("host", host)]).collect();
+        assert_eq!(world.backend(get(path, &headers)).await, expected, "{host}{path} {version:?}");
+    }
+}
+
+// HTTPRoutePathMatchOrder, HTTPRouteExactPathMatching.
 #[tokio::test]
 async fn the_order_of_paths() {
     let world = world(
@@ -273,7 +308,55 @@ async fn named_rules() {
     assert_eq!(world.backend(get("/unnamed", &[])).await, "echo-v2");
 }
 
-// GRPCRouteExactMethodMatching, GRPCRouteHeaderMatching.
+// GRPCRouteHeaderMatching. Where the suite's gateway says `UNIMPLEMENTED`, a client says `UNAVAILABLE`.
+#[tokio::test]
+async fn grpc_headers() {
+    let rule = |headers: &[(&str, &str)]| {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| format!("{{name: {name}, matcher: {{exact: {value}}}}}"));
+        format!("{{grpc: {{}}, headers: [{}]}}", headers.collect::<Vec<_>>().join(", "))
+    };
+    let route = |matches: &[String], backend: &str| {
+        let matches = matches.join(", ");
+        format!("      - {{matches: [{matches}], clusters: [{{name: {backend}}}]}}\n")
+    };
+    let services = [
+        "  echo:\n    order: specificity\n    routes:\n".to_owned(),
+        route(&[rule(&[("version", "one")])], "echo-v1"),
+        route(&[rule(&[("version", "two")])], "echo-v2"),
+        route(&[rule(&[("version", "two"), ("color", "orange")])], "echo-v1"),
+        route(&[rule(&[("color", "blue")]), rule(&[("color", "green")])], "echo-v1"),
+        route(&[rule(&[("color", "red")]), rule(&[("color", "yellow")])], "echo-v2"),
+    ]
+    .concat();
+    let world = world(&services).await;
+    let cases: [(&[(&str, &str)], Option<&str>); 11] = [
+        (&[("version", "one")], Some("echo-v1")),
+        (&[("version", "two")], Some("echo-v2")),
+        (&[("version", "two"), ("color", "orange")], Some("echo-v1")),
+        (&[("version", "two"), ("color", "blue")], Some("echo-v2")),
+        (&[("color", "orange")], None),
+        (&[("some-other-header", "one")], None),
+        (&[("color", "blue")], Some("echo-v1")),
+        (&[("color", "green")], Some("echo-v1")),
+        (&[("color", "red")], Some("echo-v2")),
+        (&[("color", "yellow")], Some("echo-v2")),
+        (&[("color", "purple")], None),
+    ];
+    for (headers, expected) in cases {
+        let seen = world.ask(grpc("/echo.GrpcEcho/Echo", headers)).await.unwrap();
+        let status = seen.answered("grpc-status").unwrap();
+        match expected {
+            Some(backend) => {
+                assert_eq!((seen.backend(), &*status), (backend.to_owned(), "0"), "{headers:?}");
+            }
+            None => assert_eq!(status, "14", "{headers:?}"),
+        }
+    }
+}
+
+// GRPCRouteExactMethodMatching, and a header beside it.
 #[tokio::test]
 async fn grpc_services_methods_and_headers() {
     let world = world(

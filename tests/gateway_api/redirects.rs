@@ -42,6 +42,19 @@ async fn host_and_status() {
     .await;
 }
 
+// What Envoy allows beside: a substitution with a query.
+#[tokio::test]
+async fn a_substitution_may_bring_a_query() {
+    let by_id = "path: {regex: {pattern: \"^/item/([0-9]+)$\", substitution: '/items?id=\\1'}}";
+    let stripped = "path: {regex: {pattern: \"^/bare/(.+)$\", substitution: '/new?of=\\1'}}, strip_query: true";
+    check(&[
+        ("/item", by_id, "/item/7", 302, "http://echo/items?id=7"),
+        ("/item/8", by_id, "/item/8?a=b", 302, "http://echo/items?id=8&a=b"),
+        ("/bare", stripped, "/bare/x?a=b", 302, "http://echo/new?of=x"),
+    ])
+    .await;
+}
+
 // MeshHTTPRouteRedirectPath.
 #[tokio::test]
 async fn paths() {

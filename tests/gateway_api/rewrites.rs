@@ -52,7 +52,48 @@ async fn paths() {
     }
 }
 
-// HTTPRouteRewriteHost, HTTPRouteBackendURLRewrite as far as routes go.
+// HTTPRouteBackendURLRewrite: the rewrite is of one cluster of the route, and the others are sent what came.
+#[tokio::test]
+async fn paths_and_hosts_of_one_backend() {
+    let route = |prefix: &str, rewrite: &str, others: &str| {
+        format!(
+            "      - {{matches: [{{path: {{prefix: {prefix}}}}}], clusters: [{{name: echo-v1, \
+             filters: [{{rewrite: {{{rewrite}}}}}]}}{others}]}}\n"
+        )
+    };
+    let services = [
+        "  echo:\n    order: specificity\n    routes:\n".to_owned(),
+        route("/full", "path: {full: /rewritten-full}", ""),
+        route("/prefix", "path: {prefix: /rewritten-prefix}", ""),
+        route(
+            "/both",
+            "path: {prefix: /new}, host: {literal: v1.example.org}",
+            ", {name: echo-v2}",
+        ),
+    ]
+    .concat();
+    let world = world(&services).await;
+    for (path, expected) in
+        [("/full/original", "/rewritten-full"), ("/prefix/original", "/rewritten-prefix/original")]
+    {
+        let seen = world.ask(get(path, &[])).await.unwrap();
+        assert_eq!((seen.backend(), seen.path()), ("echo-v1".to_owned(), expected), "{path}");
+    }
+    let mut met = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let seen = world.ask(get("/both/a", &[])).await.unwrap();
+        let (backend, sent) = (seen.backend(), (seen.path(), seen.host()));
+        let expected = match &*backend {
+            "echo-v1" => ("/new/a", "v1.example.org"),
+            _ => ("/both/a", "echo"),
+        };
+        assert_eq!(sent, expected, "{backend}");
+        met.insert(backend);
+    }
+    assert_eq!(met.len(), 2, "{met:?}");
+}
+
+// HTTPRouteRewriteHost.
 #[tokio::test]
 async fn hosts() {
     let world = world(

@@ -1,11 +1,15 @@
-//! The state of an endpoint under loom: every interleaving of a few calls.
+//! The state of an endpoint, and how many of a cluster are out, under loom: every interleaving of a few
+//! calls.
 //!
 //! Loom looks back at the last access of a word alone: who changes it after a look of its own hides an
 //! earlier look of the other thread. So it is the one that looks that is spawned.
 
 use loom::{sync::Arc, thread};
 
-use super::phase::{Checked, Link, Phase, Said};
+use super::{
+    phase::{Checked, Link, Phase, Said},
+    rules,
+};
 
 mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,8 +19,14 @@ mod atomic {
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod state;
 
+#[path = "floor.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod floor;
+
 use self::{
     atomic::{AtomicU32, Ordering},
+    floor::Ejected,
+    rules::Floor,
     state::{LEASE, State},
 };
 
@@ -175,5 +185,95 @@ fn of_two_who_eject_one_says_how_long() {
         let mine = eject(&state, &asked);
         assert!(mine ^ rival.join().unwrap());
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Endpoints of a cluster, of which two must be ready.
+struct Members {
+    states: [State; 3],
+    ejected: Ejected,
+    floor: Floor,
+}
+
+impl Members {
+    fn new(floor: Floor) -> Arc<Self> {
+        let members = Self { states: Default::default(), ejected: Ejected::default(), floor };
+        members.ejected.set_members(members.states.len());
+        Arc::new(members)
+    }
+
+    /// As an outcome does it: a place under the floor first, which is given back if another was faster.
+    fn eject(&self, place: usize) -> bool {
+        if self.states[place].is_ejected() || !self.ejected.claim(&self.floor, || 0) {
+            return false;
+        }
+        let is_out = self.states[place].eject(|| 2 * NOW);
+        if !is_out {
+            self.ejected.release();
+        }
+        is_out
+    }
+
+    /// As a probe does it that has succeeded.
+    fn restore(&self, place: usize) -> bool {
+        let was_out = self.states[place].restore();
+        if was_out {
+            self.ejected.release();
+        }
+        was_out
+    }
+
+    fn out(&self) -> usize {
+        self.states.iter().filter(|state| state.is_ejected()).count()
+    }
+}
+
+const TWO_READY: Floor =
+    Floor { max_percent: 100.0, always_one: false, min_health: 0.0, min_ready: 2 };
+const HALF_WELL: Floor =
+    Floor { max_percent: 100.0, always_one: false, min_health: 50.0, min_ready: 0 };
+const THIRD_OUT: Floor =
+    Floor { max_percent: 34.0, always_one: false, min_health: 0.0, min_ready: 0 };
+
+#[test]
+fn two_who_eject_at_once_leave_as_many_as_the_floor_says() {
+    for floor in [TWO_READY, HALF_WELL, THIRD_OUT] {
+        loom::model(move || {
+            let members = Members::new(floor);
+            let rival = Arc::clone(&members);
+            let rival = thread::spawn(move || rival.eject(1));
+            let mine = members.eject(0);
+            assert!(mine ^ rival.join().unwrap(), "one of them, and one alone");
+            assert_eq!((members.out(), members.ejected.count()), (1, 1));
+        });
+    }
+}
+
+#[test]
+fn two_who_eject_the_same_take_one_place() {
+    loom::model(|| {
+        let members = Members::new(Floor { min_ready: 1, ..TWO_READY });
+        let rival = Arc::clone(&members);
+        let rival = thread::spawn(move || rival.eject(0));
+        let mine = members.eject(0);
+        assert!(mine ^ rival.join().unwrap());
+        assert_eq!((members.out(), members.ejected.count()), (1, 1));
+        // Its place is the only one that is taken: another may follow.
+        assert!(members.eject(1) && !members.eject(2));
+    });
+}
+
+#[test]
+fn an_ejection_beside_a_return_never_counts_too_few() {
+    loom::model(|| {
+        let members = Members::new(TWO_READY);
+        assert!(members.eject(0));
+        let rival = Arc::clone(&members);
+        let rival = thread::spawn(move || rival.restore(0));
+        let ejected = members.eject(1);
+        assert!(rival.join().unwrap());
+        // Either it came first and was refused, or a place was free.
+        assert_eq!(members.out(), usize::from(ejected));
+        assert_eq!(members.ejected.count(), u32::from(ejected));
     });
 }

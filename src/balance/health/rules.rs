@@ -68,6 +68,29 @@ const SECOND: u64 = 1_000_000_000;
 /// xDS `max_ejection_time`, if the first is not longer.
 const MAX_EJECTION: u64 = 300 * SECOND;
 
+// === impl Floor ===
+
+impl Floor {
+    /// Whether so many must stay ready that those have to be counted.
+    pub(super) fn counts_ready(&self) -> bool {
+        self.min_ready > 0 || self.min_health > 0.0
+    }
+
+    /// Whether so many may be ejected, where so many others are not ready.
+    ///
+    /// `100 · ejected / all` is at most the percentage, as Envoy has it, or it is the one that
+    /// always may (gRPC); and enough are left, in any case.
+    pub(super) fn holds(&self, ejected: u32, all: u32, unready: u32) -> bool {
+        if ejected == 0 {
+            return true;
+        }
+        let share = |of: u32| 100.0 * f64::from(of) / f64::from(all.max(1));
+        let within = share(ejected) <= self.max_percent || (self.always_one && ejected == 1);
+        let left = all.saturating_sub(unready).saturating_sub(ejected);
+        within && left >= self.min_ready && share(left) >= self.min_health
+    }
+}
+
 // === impl Rules ===
 
 impl Rules {

@@ -124,7 +124,7 @@ impl Checker {
 
     /// A pattern is larger without case.
     fn regex(&mut self, field: &str, regex: &str, ignore_case: bool) {
-        if let Err(reason) = Whole::new(regex, ignore_case) {
+        if let Err(reason) = Whole::shared(regex, ignore_case) {
             self.refuse(field, regex, reason);
         }
     }

@@ -15,6 +15,9 @@ impl fmt::Display for Event {
                 ended(f, *status, *error, *elapsed)?;
                 write!(f, ", {attempts} {}", plural(*attempts, "attempt"))
             }
+            Self::CallRefused { service, call, refusal } => {
+                write!(f, "{service}: call {call} is refused: {refusal} ({})", refusal.flag())
+            }
             Self::AttemptStarted { service, call, endpoint, number } => {
                 write!(f, "{service}: call {call}: attempt {number} goes to {endpoint}")
             }
@@ -101,6 +104,7 @@ impl Event {
             // Told by `Display` itself.
             Self::CallStarted { .. }
             | Self::CallEnded { .. }
+            | Self::CallRefused { .. }
             | Self::AttemptStarted { .. }
             | Self::AttemptEnded { .. }
             | Self::Retry { .. }
@@ -172,8 +176,8 @@ mod tests {
 
     use super::*;
     use crate::core::{
-        AuthorizationVerdict, DisconnectReason, EjectReason, InjectedFault, Phase, RetryReason,
-        SourceHealth,
+        AuthorizationVerdict, DisconnectReason, EjectReason, InjectedFault, Phase, Refusal,
+        RetryReason, SourceHealth,
     };
 
     const MS: Duration = Duration::from_millis(1);
@@ -239,6 +243,14 @@ mod tests {
                     fault: InjectedFault::Delay(2000 * MS),
                 },
                 "users.prod: call 7: fault injected: delay of 2s",
+            ),
+            (
+                Event::CallRefused {
+                    service: "users.prod".into(),
+                    call: 7,
+                    refusal: Refusal::Throttled,
+                },
+                "users.prod: call 7 is refused: throttled (CT)",
             ),
             (
                 Event::BodyFailed {

@@ -143,7 +143,11 @@ impl Question<'_> {
         if pinned.hash.is_some() || !cluster.reads() || Arc::ptr_eq(cluster, &pinned.cluster) {
             return pinned.hash;
         }
-        sticky::stick(&self.caller.inner, cluster, pinned.route()?, self.request?).0
+        let (inner, route) = (&self.caller.inner, pinned.route()?);
+        match pinned.rare.as_ref().and_then(|rare| rare.sent.as_deref()) {
+            Some(sent) => sticky::stick(inner, cluster, route, sent).0,
+            None => sticky::stick(inner, cluster, route, self.request?).0,
+        }
     }
 
     /// Of the one cluster: a place first, and then a pick.

@@ -72,7 +72,14 @@ impl Passage {
                 Entry::Pass => {}
                 Entry::Hold(pass) => hold(pass),
                 Entry::Wait(waiting) => self.waiting = Some(waiting),
-                Entry::Refuse(error) => return Poll::Ready(Passed::Over(Err(error))),
+                Entry::Refuse(error) => {
+                    let asked = self.next.checked_sub(1).and_then(|place| guards.get(place));
+                    let error = match asked {
+                        Some(placed) => placed.signed(error),
+                        None => error,
+                    };
+                    return Poll::Ready(Passed::Over(Err(error)));
+                }
                 Entry::Answer(response) => return Poll::Ready(Passed::Over(Ok(*response))),
             }
         }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, header::SET_COOKIE};
+use http::{HeaderValue, Request, Response, header::SET_COOKIE};
 
 use super::{sticky::now, termed::Termed};
 use crate::{
@@ -28,6 +28,8 @@ pub(crate) struct Rare {
     pub(super) named: Option<Named>,
     /// What it keeps of its policy's terms.
     pub(super) termed: Option<Termed>,
+    /// What the caller has sent, where filters have changed it and it may still be asked for.
+    pub(super) sent: Option<Box<Request<()>>>,
 }
 
 /// What its filters have still to do.

@@ -7,7 +7,7 @@ use crate::{
     balance::PickError,
     config::CallPriority,
     core::{Error, ErrorKind, Origin, Phase, Refusal},
-    mesh::cluster::Cluster,
+    mesh::{cluster::Cluster, service::Route},
 };
 
 /// The cluster has its maximum of attempts in flight of this priority.
@@ -19,6 +19,21 @@ pub(super) fn overloaded(cluster: &Cluster, limit: u32, priority: CallPriority) 
     Failed::fatal(error.detail(format!(
         "cluster {name} has its maximum of {limit} requests in flight (`{setting}`)"
     )))
+}
+
+/// A limit of calls in flight, of a route or of the service around it, refuses a call of this route.
+#[cold]
+pub(super) fn of_route(error: Error, route: &Route) -> Error {
+    match &route.name {
+        Some(name) => error.noted(&format!("its route is {name}")),
+        None => error,
+    }
+}
+
+/// The cluster has its maximum of attempts that wait for a connection.
+#[cold]
+pub(super) fn pending(error: Error, cluster: &str) -> Error {
+    error.noted(&format!("its cluster is {cluster}"))
 }
 
 /// What sets the limit of attempts in flight.

@@ -13,7 +13,8 @@ use super::{
     mirrored,
     own::{self, Marks},
     path::{Armed, PathProj, State, Step, missing},
-    stepped, sticky,
+    rare::Rare,
+    refusals, stepped, sticky,
     termed::Termed,
     traced,
 };
@@ -137,7 +138,7 @@ impl PathProj<'_> {
                 Ok(held) => *self.limit = held,
                 Err(error) => {
                     service.note_answered(at);
-                    return failed(error);
+                    return failed(refusals::of_route(error, route));
                 }
             }
         }
@@ -178,6 +179,9 @@ impl PathProj<'_> {
         Marks::of(call).write(request.headers_mut(), self.caller.grpc);
         if let Some(steps) = &cluster.steps {
             let around = Around::of(route, Some(cluster), started);
+            if hash.is_none() && cluster.may_read_later() {
+                sticky::keep(inner, cluster, request, &mut rare);
+            }
             stepped::note(request, &mut rare);
             if let Err(error) = stepped::change(steps, request, rule, &mut rare, &around) {
                 return failed(error);
@@ -242,11 +246,17 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let before = pinned.rare.take().map(|rare| (rare.stepped, rare.termed));
-            (pinned.hash, pinned.rare) = sticky::stick(inner, &pinned.cluster, route, request);
-            if let Some((stepped, termed)) = before {
+            let before = pinned.rare.take();
+            let sent = before.as_ref().and_then(|rare| rare.sent.as_deref());
+            (pinned.hash, pinned.rare) = match sent {
+                Some(sent) => sticky::stick(inner, &pinned.cluster, route, sent),
+                None => sticky::stick(inner, &pinned.cluster, route, request),
+            };
+            if let Some(before) = before {
+                let Rare { chosen_by, stepped, termed, sent, .. } = *before;
                 let rare = pinned.rare.get_or_insert_default();
-                (rare.stepped, rare.termed) = (stepped, termed);
+                (rare.chosen_by, rare.stepped) = (chosen_by, stepped);
+                (rare.termed, rare.sent) = (termed, sent);
             }
         }
     }

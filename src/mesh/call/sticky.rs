@@ -1,26 +1,28 @@
 //! What keeps a call with an endpoint: its hash, the endpoint that it names, its session.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use http::Request;
 
 use super::{chosen::Made, rare::Rare};
 use crate::{
     core::{Call, Outgoing},
-    mesh::{cluster::Cluster, inner::Inner, service::Route},
+    mesh::{cluster::Cluster, explain::head_of, inner::Inner, service::Route},
     route::{Session, hash::Beside},
 };
 
 /// Where a call is to go: its hash, and the rest.
 pub(crate) type Stuck = (Option<u64>, Option<Box<Rare>>);
 
-/// Before anything changes the request's head.
+/// Of the request as the caller has sent it, whatever filters make of it and whenever it is asked: so all
+/// attempts have the same hash.
+//= Envoy Router::Filter::decodeHeaders: the host is chosen before finalizeRequestHeaders
 #[cold]
-pub(super) fn stick(
+pub(super) fn stick<B>(
     inner: &Inner,
     cluster: &Cluster,
     route: &Route,
-    request: &Request<Outgoing>,
+    request: &Request<B>,
 ) -> Stuck {
     let core = cluster.core.load();
     let (mut hash, mut rare) = (None, Rare::default());
@@ -47,9 +49,22 @@ pub(super) fn stick(
     let said = session.and_then(|session| Some((&**session, rare.named.as_ref()?)));
     rare.over = core.overriding.over(said, request);
     rare.session = session.cloned();
-    let Rare { set_cookie, chosen_by: _, over, session, named: _, stepped: _, termed: _ } = &rare;
+    let Rare { set_cookie, over, session, .. } = &rare;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(rare)))
+}
+
+/// Keeps the head that the caller has sent, before filters change it, if the call may still be hashed by it.
+#[cold]
+pub(super) fn keep(
+    inner: &Inner,
+    cluster: &Arc<Cluster>,
+    request: &Request<Outgoing>,
+    rare: &mut Option<Box<Rare>>,
+) {
+    if !inner.is_settled(cluster) || cluster.stand_ins().any(|other| other.reads()) {
+        rare.get_or_insert_default().sent = Some(Box::new(head_of(request)));
+    }
 }
 
 /// Seconds since 1970, where sessions end: others that share them have another epoch.

@@ -32,6 +32,13 @@ impl Display for Explanation {
             Some(name) => writeln!(f, "route {name}")?,
             None => writeln!(f, "route {} (no name)", self.route.index + 1)?,
         }
+        if let Some(share) = self.route.share {
+            let share = Percent(share);
+            writeln!(
+                f,
+                "  takes {share} of the calls like this one, drawn call by call: this follows them"
+            )?;
+        }
         if !self.route.filters.is_empty() {
             writeln!(f, "  filters {}", self.route.filters.join(", "))?;
         }
@@ -109,7 +116,11 @@ impl Display for PassedRule {
             Some(name) => write!(f, "route {name}")?,
             None => write!(f, "route {} (no name)", self.route + 1)?,
         }
-        write!(f, ", if {}: {} is another", self.asks, self.unmet)
+        write!(f, ", if {}: ", self.asks)?;
+        if self.is_drawn {
+            return write!(f, "those are drawn call by call, and this follows the others");
+        }
+        write!(f, "{} is another", self.unmet)
     }
 }
 

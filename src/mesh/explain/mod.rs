@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
-    route::{Around, Steps},
+    route::{Around, Roll, Steps},
 };
 
 impl Explanation {
@@ -59,6 +59,9 @@ impl Explanation {
             && let Some(authority) = &cell.authority
         {
             call::set_authority(&mut request, authority);
+        }
+        if request.extensions().get::<Roll>().is_none() {
+            request.extensions_mut().insert(Roll::MIDDLE);
         }
         let (passed, found) = service.table.explain(&request, &Random::dry(0));
         let passed: Vec<_> =
@@ -116,6 +119,7 @@ impl Explanation {
                 name: route.name.as_deref().map(str::to_owned),
                 source: route.source.as_deref().map(str::to_owned),
                 filters: route.filters.clone(),
+                share: found.rule.and_then(|rule| rules::share(route, rule)),
                 choice: sent.choice,
                 settings,
                 passed,

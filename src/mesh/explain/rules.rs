@@ -3,7 +3,10 @@
 use super::types::PassedRule;
 use crate::{
     config::Match,
-    mesh::{service::Service, spelled},
+    mesh::{
+        service::{Route, Service},
+        spelled,
+    },
     route::{Mismatch, Rule},
 };
 
@@ -18,7 +21,14 @@ pub(super) fn passed(service: &Service, rule: &Rule, mismatch: Mismatch) -> Pass
         name: route.and_then(|route| route.name.as_deref()).map(str::to_owned),
         asks: said.map_or_else(|| "any request".to_owned(), spelled::of_match),
         unmet: unmet(mismatch, said),
+        is_drawn: mismatch == Mismatch::Fraction,
     }
+}
+
+/// The share of the requests like this one that a rule takes, where it does not take all of them.
+pub(super) fn share(route: &Route, rule: &Rule) -> Option<f64> {
+    let share = route.matches.get(rule.place)?.fraction.as_ref()?.percent / 100.0;
+    (share < 1.0).then_some(share)
 }
 
 fn unmet(mismatch: Mismatch, said: Option<&Match>) -> String {

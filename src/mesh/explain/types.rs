@@ -46,6 +46,9 @@ pub struct RouteExplanation {
     pub source: Option<String>,
     /// The filters of its service and its own, in order, by their names in the mesh file.
     pub filters: Vec<String>,
+    /// The share of the calls like this one that it takes, in 0..=1, where it does not take all of them:
+    /// they are drawn call by call, and the explanation follows the larger part.
+    pub share: Option<f64>,
     /// How one of its clusters is chosen, where that is not by weight at random.
     pub choice: Option<String>,
     /// The policy of the call: every setting with its value and origin. What the call says itself is of
@@ -106,6 +109,9 @@ pub struct PassedRule {
     pub asks: String,
     /// The first part of it that the request does not meet: `path`, `header x-canary`, …
     pub unmet: String,
+    /// Whether it takes a share of the calls like this one all the same: they are drawn call by call, and
+    /// the explanation follows the others, which are more.
+    pub is_drawn: bool,
 }
 
 /// What becomes of a call that the split gives to this cluster.

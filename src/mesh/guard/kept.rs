@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,6 +25,20 @@ pub(in crate::mesh) enum Place {
     Numbered(usize),
     /// At a cluster of a route, by its number.
     Cluster(Box<Self>, usize),
+}
+
+// === impl Place ===
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mesh => f.write_str("all services"),
+            Self::Service => f.write_str("the service"),
+            Self::Route(name) => write!(f, "route {name}"),
+            Self::Numbered(place) => write!(f, "route {} (no name)", place + 1),
+            Self::Cluster(route, place) => write!(f, "cluster {} of {route}", place + 1),
+        }
+    }
 }
 
 // === impl Kept ===

@@ -44,7 +44,7 @@ impl Inner {
         if let Some(guard) = Upgrades::of(upgrades) {
             let rules = guards.iter().take_while(|placed| placed.authorizes).count();
             let name = "upgrades";
-            guards.insert(rules, Placed { guard, whose, authorizes: false, name });
+            guards.insert(rules, Placed { guard, whose, authorizes: false, name, place: None });
         }
         (!guards.is_empty()).then(|| guards.into())
     }
@@ -89,7 +89,8 @@ impl Inner {
                 self.lead_beside(state, asked, &limit.cluster)?;
             }
             let (authorizes, name) = (is_authorization(filter), filter.name());
-            Some(Placed { guard, whose, authorizes, name })
+            let place = Some(place.clone());
+            Some(Placed { guard, whose, authorizes, name, place })
         });
         guards.collect()
     }

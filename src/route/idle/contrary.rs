@@ -218,7 +218,7 @@ fn may_be(matcher: &StringMatch, text: &str, is_own_free: bool, is_free: bool) -
         // The text has lost its case where the pattern may want one.
         StringMatch::Regex(_) if is_free && !is_own_free => true,
         StringMatch::Regex(it) => {
-            Whole::new(it, is_own_free).map_or(true, |whole| whole.matches(text))
+            Whole::shared(it, is_own_free).map_or(true, |whole| whole.matches(text))
         }
         StringMatch::Present => true,
     }

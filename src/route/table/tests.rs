@@ -259,3 +259,33 @@ fn a_regex_is_compiled_once_whatever_hosts_a_route_has() {
     let regexes: Vec<_> = table.rules().iter().map(of).collect();
     assert!(regexes.len() == 3 && regexes.iter().all(|it| *it == regexes[0]));
 }
+
+#[cfg(feature = "regex")]
+#[test]
+fn a_thousand_regex_routes_share_what_is_compiled_and_each_is_asked_once_at_most() {
+    // Two routes for each of 500 patterns, told apart by a method.
+    let rules = (0..1_000).map(|number| {
+        let mut rule = by_path(PathMatch::Regex(format!("/shop{}/[0-9]+", number / 2)));
+        rule.method = Some(if number % 2 == 0 { "PUT" } else { "GET" }.to_owned());
+        vec![rule]
+    });
+    let table = table(RouteOrder::Listed, &rules.collect::<Vec<_>>());
+    let of = |rule: &Rule| match rule.matcher.path() {
+        Some(Path::Regex(regex)) => Arc::as_ptr(regex),
+        _ => panic!("it has one"),
+    };
+    let compiled: std::collections::BTreeSet<_> = table.rules().iter().map(of).collect();
+    assert_eq!(compiled.len(), 500);
+    let Rules::Many(rules, index) = &table.rules else { panic!("they are many") };
+    for (path, expected) in [("/shop0/7", Some(1)), ("/shop499/7", Some(999)), ("/shop500/7", None)]
+    {
+        let (request, random) = (asked(path), Random::seeded(1));
+        let (request, count) = (Asked::new(&request, &random), std::cell::Cell::new(0));
+        let found = index.first(request.path(), |number| {
+            count.set(count.get() + 1);
+            rules[number as usize].mismatch(&request).is_none()
+        });
+        assert_eq!(found, expected, "{path}");
+        assert!(count.get() <= 1_000, "{path}: {} were asked", count.get());
+    }
+}

@@ -62,7 +62,7 @@ pub(super) fn regex(
     if pb.regex.is_empty() {
         return walk.refuse(&format!("{field}.regex"), "", "must not be empty");
     }
-    match Whole::new(&pb.regex, ignore_case) {
+    match Whole::shared(&pb.regex, ignore_case) {
         Ok(_) => Ok(pb.regex.clone()),
         Err(reason) => walk.refuse(&format!("{field}.regex"), &pb.regex, reason),
     }

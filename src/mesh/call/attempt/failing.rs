@@ -5,7 +5,7 @@ use super::{Attempt, Met, State, Way};
 use crate::{
     balance::Outcome,
     core::{BoxError, Error, ErrorKind, Origin, Phase, Refusal, WireFailure},
-    mesh::call::{Caller, first::outcome_of},
+    mesh::call::{Caller, first::outcome_of, refusals},
     resilience::{exchange, retry},
     transport::{ConnectError, SendError},
 };
@@ -21,7 +21,7 @@ impl Attempt {
     ) -> Error {
         self.state = State::Done;
         let (outcome, is_refusal) = (outcome_of(&error), error.is_refusal());
-        let error = Error::from(error);
+        let mut error = Error::from(error);
         self.finish(caller, outcome, error.kind());
         self.original.restore(way.request, caller.https);
         self.met = Met::NeverSent;
@@ -29,6 +29,7 @@ impl Attempt {
             self.met = Met::Fatal;
             if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
                 node.meter.refused(Refusal::MaxPending);
+                error = refusals::pending(error, node.meter.cluster());
             }
         }
         error

@@ -49,7 +49,7 @@ impl PathProj<'_> {
             Err(failed) => {
                 drop(limit);
                 if let Some(why) = failed.refusal() {
-                    meter.call_refused(why);
+                    meter.call_refused((&cell.name, *call), why);
                     if attempts <= 1 && why.is_of_cluster() {
                         self.take_back(now);
                     }
