@@ -22,7 +22,6 @@ pub(super) use self::{
     answer::unavailable,
     headers::Edits,
     limit::descriptors,
-    policy::or_never,
     tracing::tags,
 };
 use super::{
