@@ -26,7 +26,7 @@ use super::{
     Context, Dialect, Listener, RoutesFrom,
     cluster::from_the_stream,
     read::{YEAR, bools, type_name},
-    routes::{add_upgrade, or_never, routes, tags, upgrade},
+    routes::{add_upgrade, routes, tags, upgrade},
     walk::{IGNORED, Result, Walk},
 };
 use crate::config::{Policy, Tracing};
@@ -177,12 +177,11 @@ fn policy(walk: &mut Walk, dialect: Dialect, pb: &Manager) -> Result<Policy> {
             "common_http_protocol_options.max_stream_duration",
             max_stream_duration.as_ref(),
         )?;
-        policy.max_stream_duration = most.filter(|most| !most.is_zero()).map(|most| most.min(YEAR));
+        policy.max_stream_duration = most.map(|most| most.min(YEAR));
     }
     let idle = walk.time("stream_idle_timeout", pb.stream_idle_timeout.as_ref())?;
     policy.idle_timeout = match idle {
-        Some(idle) if idle.is_zero() => None,
-        Some(idle) => Some(or_never(idle)),
+        Some(idle) => Some(idle.min(YEAR)),
         None => (dialect == Dialect::Sidecar).then_some(IDLE),
     };
     if let Some(pb) = &pb.tracing {

@@ -27,14 +27,13 @@ pub(super) fn policy(
     policy: &mut Policy,
 ) -> Result<()> {
     match walk.time("timeout", pb.timeout.as_ref())? {
-        Some(timeout) if timeout.is_zero() => {}
         Some(timeout) => bound(policy, timeout),
         //= gRFC A31: gRPC reads `max_stream_duration` alone
         None if dialect == Dialect::Proxyless => {}
         None => bound(policy, USUAL),
     }
     if let Some(idle) = walk.time("idle_timeout", pb.idle_timeout.as_ref())? {
-        policy.idle_timeout = Some(or_never(idle));
+        policy.idle_timeout = Some(idle.min(YEAR));
     }
     match &pb.max_stream_duration {
         Some(it) => walk.within("max_stream_duration", |walk| stream(walk, it, policy))?,
@@ -58,14 +57,10 @@ pub(super) fn policy(
     hedge(walk, pb.hedge_policy.as_ref().or(host.hedge_policy.as_ref()), policy)
 }
 
+//= Envoy: a time of 0 is no bound, whatever the levels above say; so it is in the model
 fn bound(policy: &mut Policy, timeout: Duration) {
     policy.timeout = Some(timeout.min(YEAR));
-    policy.whole_response = Some(true);
-}
-
-/// 0 turns off what a level above says.
-pub(in super::super) fn or_never(time: Duration) -> Duration {
-    if time.is_zero() { YEAR } else { time.min(YEAR) }
+    policy.whole_response = (!timeout.is_zero()).then_some(true);
 }
 
 fn stream(walk: &mut Walk, pb: &MaxStreamDuration, policy: &mut Policy) -> Result<()> {
@@ -75,7 +70,7 @@ fn stream(walk: &mut Walk, pb: &MaxStreamDuration, policy: &mut Policy) -> Resul
         grpc_timeout_header_offset,
     } = pb;
     if let Some(most) = walk.time("max_stream_duration", max_stream_duration.as_ref())? {
-        policy.max_stream_duration = Some(or_never(most));
+        policy.max_stream_duration = Some(most.min(YEAR));
     }
     let max = walk.time("grpc_timeout_header_max", grpc_timeout_header_max.as_ref())?;
     let offset = walk.time("grpc_timeout_header_offset", grpc_timeout_header_offset.as_ref())?;

@@ -24,7 +24,7 @@ use super::super::{
     walk::{Result, Walk},
 };
 use crate::config::{
-    AvoidEndpoint, Policy, ResetFormat, ResetHeader, Retry, RetryOn, RetryPriority,
+    AvoidEndpoint, Policy, ResetFormat, ResetHeader, Retry, RetryOn, RetryPriority, bound,
 };
 
 /// Envoy's first back-off.
@@ -50,7 +50,7 @@ pub(super) fn retry(
     walk.within("retry_policy", |walk| {
         if let Some(time) = walk.bound("per_try_timeout", pb.per_try_timeout.as_ref())? {
             // Envoy: one that is not shorter than the whole says nothing.
-            if policy.timeout.is_some_and(|whole| time >= whole) {
+            if bound(policy.timeout).is_some_and(|whole| time >= whole) {
                 walk.note(
                     "per_try_timeout",
                     "is not shorter than `timeout`: counts for nothing here",

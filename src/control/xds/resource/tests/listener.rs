@@ -202,8 +202,20 @@ fn what_every_call_obeys() {
     let read = proxyless().listener(&api(pb.clone())).unwrap();
     assert_eq!(read.policy.max_stream_duration, Some(Duration::from_secs(1)));
     assert_eq!(read.policy.idle_timeout, None);
-    let read = sidecar().listener(&api(pb)).unwrap();
+    let read = sidecar().listener(&api(pb.clone())).unwrap();
     assert_eq!(read.policy.idle_timeout, Some(Duration::from_secs(300)));
+    // A zero is said.
+    let zero = HttpConnectionManager {
+        common_http_protocol_options: Some(HttpProtocolOptions {
+            max_stream_duration: seconds(0),
+            ..HttpProtocolOptions::default()
+        }),
+        stream_idle_timeout: seconds(0),
+        ..pb
+    };
+    let read = proxyless().listener(&api(zero)).unwrap();
+    let none = Some(Duration::ZERO);
+    assert_eq!((read.policy.max_stream_duration, read.policy.idle_timeout), (none, none));
 }
 
 #[test]

@@ -441,7 +441,6 @@ fn timeouts_are_by_dialect() {
     };
     assert_eq!(policy(&proxyless(), &|_| {}).timeout, None);
     assert_eq!(policy(&sidecar(), &|_| {}).timeout, Some(Duration::from_secs(15)));
-    assert_eq!(policy(&sidecar(), &|it| it.timeout = seconds(0)).timeout, None);
     let read = policy(&proxyless(), &|it| it.timeout = seconds(3));
     assert_eq!((read.timeout, read.whole_response), (Some(Duration::from_secs(3)), Some(true)));
     let read = policy(&proxyless(), &|it| {
@@ -459,6 +458,37 @@ fn timeouts_are_by_dialect() {
         it.retry_policy = Some(RetryPolicy { per_try_timeout: seconds(1), ..Default::default() });
     });
     assert_eq!(read.attempt_timeout, None);
+}
+
+/// What is not said is the usual; a zero is no bound, whatever the levels above and other sources say.
+#[test]
+fn a_time_of_zero_takes_away_what_others_say() {
+    let policy = |decoder: &Decoder, change: &dyn Fn(&mut RouteAction)| {
+        let mut action = to("c");
+        change(&mut action);
+        one_route(decoder, route(prefix("/"), action)).unwrap().policy
+    };
+    let none = Some(Duration::ZERO);
+    for decoder in [proxyless(), sidecar()] {
+        let read = policy(&decoder, &|it| it.timeout = seconds(0));
+        assert_eq!((read.timeout, read.whole_response), (none, None));
+        assert_eq!(policy(&decoder, &|it| it.idle_timeout = seconds(0)).idle_timeout, none);
+        assert_eq!(policy(&decoder, &|_| {}).idle_timeout, None);
+        let read = policy(&decoder, &|it| {
+            it.max_stream_duration = Some(MaxStreamDuration {
+                max_stream_duration: seconds(0),
+                ..MaxStreamDuration::default()
+            });
+        });
+        assert_eq!((read.max_stream_duration, read.grpc_timeout), (none, None));
+        // An attempt may take as long as it likes where the whole has no bound, and no longer than its own.
+        let read = policy(&decoder, &|it| {
+            it.timeout = seconds(0);
+            let retry = RetryPolicy { per_try_timeout: seconds(1), ..RetryPolicy::default() };
+            it.retry_policy = Some(retry);
+        });
+        assert_eq!(read.attempt_timeout, Some(Duration::from_secs(1)));
+    }
 }
 
 #[test]
