@@ -50,6 +50,7 @@ mod limits;
 mod listed;
 #[cfg(feature = "xds")]
 mod loads;
+mod loosening;
 mod metrics;
 mod node;
 #[cfg(feature = "orca")]
@@ -76,6 +77,7 @@ mod supervise;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod unheard;
 #[cfg(feature = "reqwest-013")]
 mod whose;
 

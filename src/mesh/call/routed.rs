@@ -183,7 +183,8 @@ impl PathProj<'_> {
                 return failed(error);
             }
             if !cluster.mirrors.is_empty() {
-                mirrored::send(&cluster.mirrors, self.caller, request, &bounds, &around);
+                let copied = (&***cluster, &*cluster.mirrors);
+                mirrored::send(copied, self.caller, request, &bounds, &around);
             }
         }
         // Nothing is refused any more before its cluster is asked.
@@ -251,13 +252,19 @@ impl PathProj<'_> {
         }
     }
 
-    /// Waits for endpoints that a source has still to deliver.
-    pub(super) fn await_endpoints(&mut self) -> Step {
+    /// Waits for endpoints that a source has still to deliver, or for what it says of how they are
+    /// secured.
+    pub(super) fn await_sources(&mut self, of_endpoints: bool) -> Step {
         let started = self.started.unwrap_or_else(Instant::now);
         let Some(pinned) = &*self.pinned else { return Step::Again };
         let inner = &self.caller.inner;
         *self.resolve_by = started.checked_add(inner.resolve_timeout);
-        self.state.set(State::Resolve(inner.endpoints(&pinned.cluster, pinned.wanted.as_ref())));
+        let said = if of_endpoints {
+            inner.endpoints(&pinned.cluster, pinned.wanted.as_ref())
+        } else {
+            inner.heard(&pinned.cluster)
+        };
+        self.state.set(State::Resolve(said));
         Step::Again
     }
 }
