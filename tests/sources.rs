@@ -128,6 +128,8 @@ async fn a_source_that_ends_or_panics_before_its_first_state_is_reported_not_wai
                 drop(publish);
             }))
             .endpoints("users", [server.address()])
+            // Otherwise it would be what that source might have secured.
+            .service("users", |s| s.plaintext())
             .build()
             .unwrap();
         let error = patience(mesh.ready()).await.unwrap_err().to_string();

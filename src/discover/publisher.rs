@@ -491,6 +491,10 @@ impl Publisher {
     }
 
     /// The first state of this source is complete.
+    ///
+    /// Until every source has said so, clusters of others are not called in clear unless somebody says that
+    /// they may. A source that could not be read, and has [refused](Self::refused) its own name, says it
+    /// again when it can be, or [accepts](Self::accepted) its name, behind what it says.
     pub fn synced(&self) {
         drop(self.apply(Change::Synced));
     }

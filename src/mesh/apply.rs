@@ -124,6 +124,7 @@ impl Inner {
                 self.settle(state, &name);
                 self.examine_cluster(state, &name);
                 let replaced = self.entry(state, &name).replace(source, endpoints);
+                self.examine_endpoints(state, &name);
                 self.keep_entry(state, &name);
                 if state.standing(&part) != before {
                     self.compile_users(state, &name);
@@ -153,6 +154,7 @@ impl Inner {
                 self.checked(state, source, &name, &endpoints)?;
                 self.adopt(state, source, &name);
                 self.entry(state, &name).replace(source, endpoints);
+                self.examine_endpoints(state, &name);
                 self.keep_entry(state, &name);
             }
             Change::Upsert(name, endpoints) => {
@@ -160,11 +162,14 @@ impl Inner {
                 self.checked(state, source, &name, &endpoints)?;
                 self.adopt(state, source, &name);
                 self.entry(state, &name).upsert(source, endpoints);
+                self.examine_endpoints(state, &name);
                 self.keep_entry(state, &name);
             }
             Change::Remove(name, addresses) => {
-                if let Some(entry) = state.clusters.get_mut(&name.to_ascii_lowercase()) {
+                let name = name.to_ascii_lowercase();
+                if let Some(entry) = state.clusters.get_mut(&name) {
                     entry.remove(source, addresses);
+                    self.examine_endpoints(state, &name);
                 }
             }
             Change::Identity(name, files) => {
@@ -228,6 +233,7 @@ impl Inner {
             Change::Accepted { part } => {
                 let before = state.standing(&part);
                 if take_back(state, source, &part) {
+                    self.hear(state, source);
                     if state.standing(&part) != before {
                         self.compile_part(state, &part);
                     }

@@ -33,9 +33,10 @@ use crate::{
 pub struct Client {
     pub(super) inner: Arc<Inner>,
     /// Empty when the request's authority names the service.
-    cell: Option<Arc<ServiceCell>>,
-    /// It was made by a name with `https`, which then holds for every call.
-    https: bool,
+    pub(super) cell: Option<Arc<ServiceCell>>,
+    /// It was made by a name with `https`, or to go on where one was called, which then holds for every
+    /// call.
+    pub(super) https: bool,
 }
 
 // === impl Client ===
@@ -76,6 +77,8 @@ impl Client {
             }
             Some(cell) => CallFuture::new(&self.inner, cell, request),
             None => match self.resolve(&request) {
+                // The scheme stays: `http` may name another service.
+                Ok(cell) if self.https => CallFuture::asking(&self.inner, &cell, request, true),
                 Ok(cell) => CallFuture::new(&self.inner, &cell, request),
                 Err(error) => {
                     self.inner.hub.unresolved(error.kind());

@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     /// How often it was notified.
     changes: AtomicU64,
     synced: AtomicBool,
+    /// Every source has spoken, and could be read when it did.
+    heard: AtomicBool,
     /// Who this process is.
     pub(super) own: super::own::Own,
     /// Clusters of sources whose first discovery is awaited.
@@ -136,6 +138,7 @@ impl Inner {
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),
             code,
             synced: AtomicBool::new(sources.is_empty()),
+            heard: AtomicBool::new(sources.is_empty()),
             own: super::own::Own::default(),
             sources,
             transport,
@@ -172,6 +175,17 @@ impl Inner {
     /// Whether every source has delivered its first state.
     pub(crate) fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire)
+    }
+
+    /// Whether every source has once said all that it has to say: none may still secure a cluster that
+    /// is plaintext because nobody has said anything of it.
+    #[inline]
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_heard(&self) {
+        self.heard.store(true, Ordering::Release);
     }
 
     /// Runs a source's task until the mesh ends.

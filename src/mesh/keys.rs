@@ -212,8 +212,12 @@ impl Keys {
         ]
     }
 
-    /// What the settings of a cluster come to now.
-    pub(crate) fn resolve(&self, security: &ClusterSecurity) -> Resolved {
+    /// What the settings of a cluster come to now, of which the code says this.
+    pub(crate) fn resolve(
+        &self,
+        security: &ClusterSecurity,
+        code: Option<&ClusterSecurity>,
+    ) -> Resolved {
         let unstarted = || Err("the mesh has not started".into());
         let provider = self.provider.clone().unwrap_or_else(unstarted);
         let identity = match &provider {
@@ -225,6 +229,9 @@ impl Keys {
             provider,
             identity,
             trust,
+            // Those that nobody names are the mesh's, which no source takes from the code.
+            is_trust_of_code: code.is_some_and(ClusterSecurity::says_trust)
+                || !security.says_trust(),
             shared: self.shared.clone(),
             crypto: Arc::clone(&self.crypto),
         }

@@ -74,7 +74,11 @@ impl Keys {
         Box::pin(std::future::ready(()))
     }
 
-    pub(crate) fn resolve(&self, _security: &ClusterSecurity) -> Resolved {
+    pub(crate) fn resolve(
+        &self,
+        _security: &ClusterSecurity,
+        _code: Option<&ClusterSecurity>,
+    ) -> Resolved {
         Resolved
     }
 }

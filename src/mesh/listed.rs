@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::loosening::{Floor, Loosening};
 use crate::{
     balance::Spec,
     config::{self, Address, Security},
@@ -15,6 +16,9 @@ pub(super) struct Listed {
     by: BTreeMap<SourceId, HashMap<Address, Said>>,
     /// Of each of `more_addresses`: whose they are.
     more: HashMap<Address, HashSet<(SourceId, Address)>>,
+    /// The source that says how the cluster is secured, and how far: what an endpoint of another would
+    /// loosen of that is left out.
+    floor: Option<(SourceId, Floor)>,
 }
 
 /// What one source says of one address.
@@ -92,6 +96,42 @@ impl Listed {
         touched
     }
 
+    /// Another source, or the same one otherwise, says how the cluster is secured; returns the addresses of
+    /// which something else may be said now.
+    pub(super) fn secure(&mut self, floor: Option<(SourceId, Floor)>) -> Vec<Address> {
+        if self.floor == floor {
+            return Vec::new();
+        }
+        self.floor = floor;
+        self.by.values().flat_map(HashMap::keys).cloned().collect()
+    }
+
+    /// The endpoints that are left out since they would loosen what another source says: whose, and who
+    /// that is.
+    pub(super) fn loosening(
+        &self,
+    ) -> impl Iterator<Item = (SourceId, &Address, Loosening<'_>, SourceId)> {
+        let floor = self.floor.as_ref().map(|(by, _)| *by);
+        floor.into_iter().flat_map(move |by| {
+            self.by.iter().flat_map(move |(source, listed)| {
+                listed.iter().filter_map(move |(address, said)| {
+                    Some((*source, address, self.loosened_by(*source, said)?, by))
+                })
+            })
+        })
+    }
+
+    fn loosened_by<'a>(&self, source: SourceId, said: &'a Said) -> Option<Loosening<'a>> {
+        let (_, floor) = self.floor.as_ref().filter(|(by, _)| *by != source)?;
+        floor.loosened_by(said.spec.security())
+    }
+
+    /// What a source says of an address, unless that would loosen what another says.
+    fn said(&self, source: SourceId, address: &Address) -> Option<&Said> {
+        let said = self.by.get(&source)?.get(address)?;
+        self.loosened_by(source, said).is_none().then_some(said)
+    }
+
     /// Takes back everything that a source says. Its addresses have been removed.
     pub(super) fn forget(&mut self, source: SourceId) {
         self.by.remove(&source);
@@ -123,11 +163,13 @@ impl Listed {
         self.more.get(address).into_iter().flatten().map(|(_, owner)| owner.clone())
     }
 
-    /// The endpoint of an address as the first source that lists it says. Where that says nothing of
+    /// The endpoint of an address as the first source that lists it says, unless that would loosen what
+    /// another says of the cluster. Where that says nothing of
     /// its security, it is secured as the first that wants any of its addresses to be: a bare
     /// address of one source never makes plaintext of another's.
     pub(super) fn endpoint(&self, address: &Address) -> Option<config::Endpoint> {
-        let mut endpoint = self.by.values().find_map(|listed| listed.get(address))?.spec.config();
+        let mut said = self.by.keys().filter_map(|source| self.said(*source, address));
+        let mut endpoint = said.next()?.spec.config();
         if endpoint.security.is_none() {
             let mut all = std::iter::once(address).chain(&endpoint.more_addresses);
             endpoint.security = all.find_map(|address| self.secured(address));
@@ -153,12 +195,11 @@ impl Listed {
 
     /// How an address is to be secured, be it the first or another of an endpoint.
     fn secured(&self, address: &Address) -> Option<Security> {
-        let as_own = self.by.values().filter_map(|listed| listed.get(address));
+        let as_own = self.by.keys().filter_map(|source| self.said(*source, address));
         let owners = self.more.get(address).into_iter().flatten();
         let mut owners: Vec<_> = owners.collect();
         owners.sort_unstable_by_key(|(source, _)| *source);
-        let as_more =
-            owners.into_iter().filter_map(|(source, owner)| self.by.get(source)?.get(owner));
+        let as_more = owners.into_iter().filter_map(|(source, owner)| self.said(*source, owner));
         let mut said = as_own.chain(as_more).filter_map(|said| said.spec.security());
         said.find(|said| matches!(said, Security::Tls(_))).cloned()
     }

@@ -55,6 +55,7 @@ mod limits;
 mod listed;
 #[cfg(feature = "xds")]
 mod loads;
+mod loosening;
 mod metrics;
 mod node;
 #[cfg(feature = "orca")]
@@ -81,6 +82,7 @@ mod supervise;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod unheard;
 #[cfg(feature = "reqwest-013")]
 mod whose;
 

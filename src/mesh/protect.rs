@@ -3,7 +3,10 @@
 
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use super::keys::{Keys, Resolved, Told};
+use super::{
+    keys::{Keys, Resolved, Told},
+    loosening::{Floor, Loosening},
+};
 use crate::{
     balance::Spec,
     config::{
@@ -20,7 +23,8 @@ pub(crate) struct Protector {
     host: Box<str>,
     security: ClusterSecurity,
     protocol: Option<Protocol>,
-    code: InCode,
+    /// What the code says: no source may take that back.
+    code: Floor,
     /// Others take their place while nothing is made of them. Locked where an endpoint is built.
     keys: RwLock<Resolved>,
     /// What endpoints have in common that say nothing of their own.
@@ -35,17 +39,6 @@ struct Rule {
     name: String,
     security: ClusterSecurity,
     keys: Resolved,
-}
-
-/// What the code says: no source may take that back.
-#[derive(Clone, Copy, Default, PartialEq)]
-struct InCode {
-    /// How far it asks for TLS.
-    mode: SecurityMode,
-    /// It says whom the endpoints must prove to be.
-    identities: bool,
-    /// It says which name they are asked for.
-    sni: bool,
 }
 
 /// What an endpoint is to be, by its own words and its cluster's.
@@ -70,20 +63,8 @@ pub(crate) enum Giver {
     Source(SourceId),
 }
 
-/// Why a plaintext endpoint of a cluster that the code secures is refused.
-const AGAINST_CODE: &str =
-    "its source says `plain`, and the application's code asks for TLS: the code wins";
 /// Why an endpoint is refused that names settings which its cluster has not.
 const NO_RULE: &str = "is none of the cluster's `security.matches`";
-/// Why an endpoint is refused to which the mesh is not to prove who it is, where the code asks it to.
-const LESS_THAN_MUTUAL: &str =
-    "its source says `tls`, and the application's code asks for mutual TLS: the code wins";
-/// Why an endpoint is refused that is to prove less than the code asks for, or something else.
-const OTHER_IDENTITIES: &str =
-    "its source says `identities`, and the application's code gives others: the code wins";
-/// The same for the name that is asked for.
-const OTHER_SNI: &str =
-    "its source says `sni`, and the application's code gives another: the code wins";
 
 // === impl Protector ===
 
@@ -95,15 +76,15 @@ impl Protector {
         code: Option<&ClusterSecurity>,
         keys: &Keys,
     ) -> Self {
-        let code = code.map(InCode::of).unwrap_or_default();
         let security = config.security.clone().unwrap_or_default();
         let rules = security.matches.iter().map(|rule| Rule {
             name: rule.name.clone(),
             security: (*rule.security).clone(),
-            keys: keys.resolve(&rule.security),
+            keys: keys.resolve(&rule.security, None),
         });
         let rules = rules.collect();
-        let keys = RwLock::new(keys.resolve(&security));
+        let keys = RwLock::new(keys.resolve(&security, code));
+        let code = code.map(Floor::of).unwrap_or_default();
         let host = host_of(name).into();
         let protocol = config.protocol;
         Self { host, security, protocol, code, keys, usual: OnceLock::new(), rules }
@@ -122,7 +103,7 @@ impl Protector {
     /// before all rules.
     fn settings(&self, own: Option<&EndpointTls>) -> Option<(&ClusterSecurity, Option<&Resolved>)> {
         match own.and_then(|own| own.rule.as_ref()) {
-            Some(name) if self.code == InCode::default() => {
+            Some(name) if self.code == Floor::default() => {
                 let rule = self.rules.iter().find(|rule| rule.name == *name)?;
                 Some((&rule.security, Some(&rule.keys)))
             }
@@ -178,9 +159,10 @@ impl Protector {
             )?;
         }
         for (index, endpoint) in endpoints.iter().enumerate() {
-            if let Some((field, value, reason)) = self.against_code(endpoint.security.as_ref()) {
-                let path = format!("endpoints[{index}].security{field}");
-                return Err(ConfigErrors(vec![ConfigError::new(path, value, reason)]));
+            if let Some(loosening) = self.code.loosened_by(endpoint.security.as_ref()) {
+                let path = format!("endpoints[{index}].security{}", loosening.field());
+                let error = ConfigError::new(path, loosening.value(), against_code(&loosening));
+                return Err(ConfigErrors(vec![error]));
             }
             let own = match &endpoint.security {
                 Some(Security::Plain) => continue,
@@ -200,27 +182,6 @@ impl Protector {
             within(&path, keys.validate(security, &demand))?;
         }
         Ok(())
-    }
-
-    /// What an endpoint says against the code: where, what, and why it is refused.
-    fn against_code(&self, own: Option<&Security>) -> Option<(&'static str, String, &'static str)> {
-        match own? {
-            Security::Plain => (self.code.mode != SecurityMode::Off)
-                .then(|| ("", "plain".to_owned(), AGAINST_CODE)),
-            Security::Tls(own) => {
-                if self.code.mode == SecurityMode::Mutual && own.mode == Some(SecurityMode::Tls) {
-                    return Some((".tls.mode", "tls".to_owned(), LESS_THAN_MUTUAL));
-                }
-                let may = |identity| self.security.identities.contains(identity);
-                if self.code.identities && !own.identities.iter().all(may) {
-                    let value = format!("{:?}", own.identities);
-                    return Some((".tls.identities", value, OTHER_IDENTITIES));
-                }
-                let other =
-                    own.sni.as_ref().filter(|_| self.code.sni && own.sni != self.security.sni);
-                other.map(|sni| (".tls.sni", sni.clone(), OTHER_SNI))
-            }
-        }
     }
 
     /// What the endpoint is to be; nothing where it is plaintext.
@@ -266,8 +227,8 @@ impl Protector {
 
     /// How the endpoint's connections are secured.
     pub(crate) fn of(&self, spec: &Spec) -> Protection {
-        if let Some((_, _, reason)) = self.against_code(spec.security()) {
-            return Protection::Refused(reason.into());
+        if let Some(loosening) = self.code.loosened_by(spec.security()) {
+            return Protection::Refused(against_code(&loosening).into());
         }
         let Some(demand) = self.demand(spec) else { return Protection::Plain };
         if let Some(Security::Tls(own)) = spec.security()
@@ -317,18 +278,6 @@ impl Protector {
     }
 }
 
-// === impl InCode ===
-
-impl InCode {
-    fn of(security: &ClusterSecurity) -> Self {
-        Self {
-            mode: security.mode.unwrap_or_default(),
-            identities: !security.identities.is_empty(),
-            sni: security.sni.is_some(),
-        }
-    }
-}
-
 // === impl Demand ===
 
 #[cfg_attr(not(feature = "_tls"), expect(dead_code, reason = "only handshakes ask"))]
@@ -357,6 +306,11 @@ impl Demand {
         };
         Some((names, offered))
     }
+}
+
+/// Why an endpoint is refused that loosens what the code says.
+fn against_code(loosening: &Loosening<'_>) -> String {
+    format!("{}: the code wins", loosening.reason("the application's code"))
 }
 
 /// The errors, each with where it stands.

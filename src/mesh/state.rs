@@ -6,8 +6,15 @@ use std::{
 };
 
 use super::{
-    asking::Asking, caches::Caches, cluster::Cluster, keys::Keys, listed::Listed, overlay,
-    runtime::Runtime, service::ServiceCell,
+    asking::Asking,
+    caches::Caches,
+    cluster::Cluster,
+    keys::Keys,
+    listed::Listed,
+    loosening::{Floor, Loosening},
+    overlay,
+    runtime::Runtime,
+    service::ServiceCell,
 };
 use crate::{
     balance::Diff,
@@ -39,6 +46,8 @@ pub(super) struct State {
     pub(super) caches: Caches,
     pub(super) runtime: Runtime,
     pub(super) synced: HashSet<SourceId>,
+    /// Those that could be read, too, then or later.
+    pub(super) heard: HashSet<SourceId>,
     /// What reports call the places of each source's words.
     pub(super) places: HashMap<SourceId, Arc<dyn Places>>,
     /// The clusters of which the code says how they are secured.
@@ -326,6 +335,7 @@ impl Entry {
         }
         self.settings.insert(source, settings);
         self.cell.define(true);
+        self.secure();
         true
     }
 
@@ -378,6 +388,25 @@ impl Entry {
         self.listed.forget(source);
         self.settings.remove(&source);
         self.cell.define(!self.settings.is_empty());
+        self.secure();
+    }
+
+    /// Who says how it is secured may have changed, and with it which endpoints loosen that.
+    fn secure(&mut self) {
+        let said = |(source, settings): (&SourceId, &config::Cluster)| {
+            Some((*source, Floor::of(settings.security.as_ref()?)))
+        };
+        let touched = self.listed.secure(self.settings.iter().find_map(said));
+        if !touched.is_empty() {
+            self.publish(touched);
+        }
+    }
+
+    /// The endpoints that are left out since they would loosen what another source says of it.
+    pub(super) fn loosening(
+        &self,
+    ) -> impl Iterator<Item = (SourceId, &Address, Loosening<'_>, SourceId)> {
+        self.listed.loosening()
     }
 
     /// Brings what is known of these addresses to the balancer; whether that changed anything.

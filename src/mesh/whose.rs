@@ -46,6 +46,20 @@ impl Client {
         if may_be && inner.is_nobodys(&state, &name) { Whose::Nobody } else { Whose::Mesh }
     }
 
+    /// The same front door for calls that are not to go in clear where nobody has said that they may.
+    pub(crate) fn secured(&self) -> Self {
+        Self { https: true, ..self.clone() }
+    }
+
+    /// Whether calls to the name in this authority are secured, some of them at least.
+    pub(crate) fn secures(&self, authority: &str) -> bool {
+        let service = self.inner.find(authority).and_then(|cell| cell.current.load_full());
+        service.is_some_and(|service| {
+            let mut clusters = service.table.iter().flat_map(|route| route.clusters.iter());
+            clusters.any(|(_, target)| target.is_secured())
+        })
+    }
+
     /// Waits until it is known whose the name is, at most the mesh's `resolve_timeout`.
     pub(crate) fn settled(
         &self,

@@ -103,7 +103,10 @@ impl Trust {
     /// Nobody is verified. For laboratories.
     ///
     /// It is a call of its own so that a search for `dangerous` finds every place, and there is no
-    /// way to say it in a file or by a control plane.
+    /// way to say it in a file or by a control plane: not by its name either. A
+    /// [`named_trust`](crate::MeshBuilder::named_trust) of this kind counts for clusters of which the code
+    /// names it (`ServiceSettings::security`), the mesh's own for those that name none, and neither beside
+    /// other roots.
     pub fn dangerous() -> DangerousTrust {
         DangerousTrust(())
     }

@@ -30,6 +30,8 @@ pub(crate) struct Policy {
     pub(crate) identity: Option<IdentityHandle>,
     /// What vouches for the endpoint: the union of these.
     pub(crate) trust: Vec<TrustHandle>,
+    /// Whether the code has chosen them, which alone may choose not to verify.
+    pub(crate) is_trust_of_code: bool,
     /// One of these must be proved. Not empty.
     pub(crate) expected: Vec<IdentityMatch>,
     /// The name asked for. Default: the first DNS name that is expected; none is sent if there is
@@ -66,6 +68,7 @@ pub(super) struct Compiled {
     pub(super) key: Arc<str>,
     expected: Arc<[Expected]>,
     max_depth: Option<u32>,
+    is_trust_of_code: bool,
     shared: Shared,
     /// The newest.
     standing: Mutex<Option<Arc<Standing>>>,
@@ -78,6 +81,12 @@ pub(super) struct Standing {
     pub(super) own: Option<Arc<Own>>,
     pub(super) rules: Arc<Rules>,
 }
+
+/// Why nobody is believed by a trust that was never meant for the cluster.
+const NOT_OF_CODE: &str = "a source names a trust that believes everybody (`dangerous`), which only the \
+                           application's code may do";
+/// Why nobody is believed where it would make the others as good as nobody.
+const BESIDE_OTHERS: &str = "a trust that believes everybody (`dangerous`) stands beside others that do not: name one of them";
 
 /// Of the identity, and of each trust source.
 type Generations = (u64, Vec<u64>);
@@ -93,6 +102,7 @@ impl Policy {
             provider,
             identity: None,
             trust: vec![trust],
+            is_trust_of_code: true,
             expected,
             sni: None,
             alpn: Vec::new(),
@@ -164,6 +174,7 @@ impl Policy {
             key,
             expected: compiled.into(),
             max_depth: self.max_verify_depth,
+            is_trust_of_code: self.is_trust_of_code,
             shared,
             standing: Mutex::default(),
         })
@@ -174,6 +185,7 @@ impl Policy {
             provider,
             identity,
             trust,
+            is_trust_of_code,
             expected,
             sni,
             alpn,
@@ -188,8 +200,8 @@ impl Policy {
         let trust: Vec<u64> = trust.iter().map(TrustHandle::id).collect();
         let provider = Arc::as_ptr(provider);
         format!(
-            "{provider:?} {identity:?} {trust:?} {expected:?} {sni:?} {alpn:?} {min_version:?} \
-             {max_version:?} {ciphers:?} {groups:?} {max_verify_depth:?} {resumption}"
+            "{provider:?} {identity:?} {trust:?} {is_trust_of_code} {expected:?} {sni:?} {alpn:?} \
+             {min_version:?} {max_version:?} {ciphers:?} {groups:?} {max_verify_depth:?} {resumption}"
         )
         .into()
     }
@@ -228,13 +240,13 @@ impl Compiled {
         {
             return Ok(Arc::clone(standing));
         }
+        let good = || trust.iter().filter_map(|state| state.good.as_ref());
+        self.may_believe(good().map(|anchors| anchors.unchecked))?;
         let said = self.trust.iter().zip(&trust);
         let said = said.map(|(source, state)| (source.id(), state.generation)).collect();
         let pools = self.shared.pools(said, || {
             let mut anchors = Anchors::default();
-            for good in trust.iter().filter_map(|state| state.good.as_ref()) {
-                anchors.add(good);
-            }
+            good().for_each(|good| anchors.add(good));
             if anchors.is_empty() {
                 return Err(TlsError::new(TlsErrorKind::NoTrust, "there are no roots"));
             }
@@ -251,6 +263,18 @@ impl Compiled {
         let made = Arc::new(Standing { generations, own, rules: Arc::new(rules) });
         *standing = Some(Arc::clone(&made));
         Ok(made)
+    }
+
+    /// Who believes everybody does so where the code says so, and beside nobody who verifies.
+    fn may_believe(&self, mut unchecked: impl Iterator<Item = bool>) -> Result<(), TlsError> {
+        let refuse = |why| Err(TlsError::new(TlsErrorKind::NoTrust, why));
+        if !unchecked.any(|it| it) {
+            return Ok(());
+        }
+        if !self.is_trust_of_code {
+            return refuse(NOT_OF_CODE);
+        }
+        if self.trust.len() > 1 { refuse(BESIDE_OTHERS) } else { Ok(()) }
     }
 }
 

@@ -112,7 +112,8 @@ impl Future for ResponseFuture {
                             State::Settle(settled, Some(request))
                         }
                         Whose::Mesh | Whose::Unsaid => {
-                            State::Mesh(inner.sender.send(trip.meshed(request, settings)))
+                            let request = trip.meshed(request, settings);
+                            State::Mesh(inner.sender.send(request, trip.is_secured()))
                         }
                         Whose::Nobody => match trip.plain(request, settings) {
                             Ok(request) => State::Outside(inner.plain.clone().call(request)),
@@ -214,6 +215,9 @@ fn follow(
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Result<Option<Request<Content>>, Error> {
+    if status.is_redirection() && inner.mesh.secures(trip.url.authority()) {
+        trip.secure();
+    }
     trip.follow(status, headers, &inner.settings, |url| {
         let is_allowed = inner.settings.outside.as_ref().is_some_and(|names| names.allows(url));
         match inner.mesh.whose(url.authority()) {

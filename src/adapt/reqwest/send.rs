@@ -22,8 +22,12 @@ type Unpacking = tower_http::decompression::Decompression<mesh::Client>;
 /// Sends the hops of a client's requests.
 pub(super) struct Sender {
     mesh: mesh::Client,
+    /// The same for what must not go in clear by default.
+    secured: mesh::Client,
     #[cfg(feature = "_unpack")]
     unpacking: Option<Unpacking>,
+    #[cfg(feature = "_unpack")]
+    secured_unpacking: Option<Unpacking>,
 }
 
 /// The response of one hop.
@@ -42,20 +46,31 @@ impl Sender {
         expect(unused_variables, reason = "what there is to know of them is behind a feature")
     )]
     pub(super) fn new(mesh: mesh::Client, settings: &Settings) -> Self {
+        let secured = mesh.secured();
+        #[cfg(feature = "_unpack")]
+        let unpacks = |client: &mesh::Client| {
+            let packings = &settings.packings;
+            (!packings.is_empty()).then(|| unpacking(client.clone(), packings))
+        };
         Self {
             #[cfg(feature = "_unpack")]
-            unpacking: (!settings.packings.is_empty())
-                .then(|| unpacking(mesh.clone(), &settings.packings)),
+            unpacking: unpacks(&mesh),
+            #[cfg(feature = "_unpack")]
+            secured_unpacking: unpacks(&secured),
             mesh,
+            secured,
         }
     }
 
-    pub(super) fn send(&self, request: Request<Body>) -> Sent {
+    /// Sends it; where it must not go in clear by default, as what asks for `https`.
+    pub(super) fn send(&self, request: Request<Body>, is_secured: bool) -> Sent {
         #[cfg(feature = "_unpack")]
-        if let Some(unpacking) = &self.unpacking {
+        let unpacking = if is_secured { &self.secured_unpacking } else { &self.unpacking };
+        #[cfg(feature = "_unpack")]
+        if let Some(unpacking) = unpacking {
             return Sent::Unpacking(tower_service::Service::call(&mut unpacking.clone(), request));
         }
-        Sent::Plain(self.mesh.send(request))
+        Sent::Plain(if is_secured { &self.secured } else { &self.mesh }.send(request))
     }
 }
 

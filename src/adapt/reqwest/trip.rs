@@ -31,6 +31,8 @@ pub(super) struct Trip {
     crossed: bool,
     /// It has been sent to a name outside of the mesh.
     was_outside: bool,
+    /// It has been `https`, or sent over a secured connection: it does not go on in clear by default.
+    secured: bool,
 }
 
 struct Kept {
@@ -78,6 +80,7 @@ impl Trip {
             kept: None,
             crossed: false,
             was_outside: false,
+            secured: false,
         };
         Ok((trip, request))
     }
@@ -110,6 +113,16 @@ impl Trip {
 
     pub(super) fn was_outside(&self) -> bool {
         self.was_outside
+    }
+
+    /// Whether it is not to go in clear where nobody has said that it may.
+    pub(super) fn is_secured(&self) -> bool {
+        self.secured
+    }
+
+    /// It has been sent over a secured connection.
+    pub(super) fn secure(&mut self) {
+        self.secured = true;
     }
 
     /// The error of a way from outside into the mesh.
@@ -271,6 +284,7 @@ impl Trip {
         *request.version_mut() = kept.version;
         *request.headers_mut() = kept.headers;
         *request.extensions_mut() = kept.extensions;
+        self.secured |= self.url.scheme() == "https";
         self.url = next;
         Ok(Some(request))
     }

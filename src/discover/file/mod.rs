@@ -128,16 +128,6 @@ impl Published {
             let place = text.as_ref().and_then(place);
             place.map_or_else(|| reason.to_owned(), |place| format!("{reason} ({place})"))
         };
-        if unknown.is_empty() {
-            publish.accepted(file);
-        } else {
-            let named = unknown.iter().map(|reason| {
-                let field = reason.split('`').nth(1);
-                let place = text.as_ref().zip(field).and_then(|(text, it)| text.place(it));
-                place.map_or_else(|| reason.clone(), |place| format!("{reason} ({place})"))
-            });
-            publish.refused(file, named.collect::<Vec<_>>().join("; "));
-        }
         // Before the clusters that use them.
         self.identities.apply(
             publish,
@@ -168,6 +158,17 @@ impl Published {
         self.identities.retain(&identities, |name| publish.remove_identity(name));
         self.runtime.retain(&runtime, |key| publish.remove_runtime(key));
         self.authorize.retain(&authorize, |name| publish.remove_authorize(name));
+        // Behind what it says: until then it may still secure what others have said.
+        if unknown.is_empty() {
+            publish.accepted(file);
+        } else {
+            let named = unknown.iter().map(|reason| {
+                let field = reason.split('`').nth(1);
+                let place = text.as_ref().zip(field).and_then(|(text, it)| text.place(it));
+                place.map_or_else(|| reason.clone(), |place| format!("{reason} ({place})"))
+            });
+            publish.refused(file, named.collect::<Vec<_>>().join("; "));
+        }
         true
     }
 }

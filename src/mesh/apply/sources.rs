@@ -57,6 +57,7 @@ impl Inner {
     /// Notes that a source has delivered its first state.
     pub(super) fn sync(&self, state: &mut State, source: SourceId) {
         state.synced.insert(source);
+        self.hear(state, source);
         if !self.is_synced() && state.synced.len() >= self.sources.len() {
             self.set_synced();
             self.examine_all(state);

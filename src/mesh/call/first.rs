@@ -33,7 +33,7 @@ pub(super) struct Racers {
     pub(super) delay: Duration,
     pub(super) version: Version,
     /// The call is not to go where it is not secured.
-    pub(super) https: bool,
+    pub(super) secured: bool,
     /// Of the attempt.
     pub(super) number: u32,
     pub(super) priority: CallPriority,
@@ -91,8 +91,8 @@ impl Racers {
         // Its state is made here, where it is the first pick.
         let flight = (place > 0).then(|| self.balancer.begin_at(endpoint, at));
         let Some(node) = endpoint.extra() else { return Err(ConnectError::left()) };
-        if place > 0 && node.is_open && self.https {
-            return Err(ConnectError::new("it is not secured, and the call asks for https"));
+        if place > 0 && node.is_open && self.secured {
+            return Err(ConnectError::new("it is plaintext by default, where the call may not go"));
         }
         let mut beside = flight.map(|flight| Beside::begin(self, node, flight, at));
         let protocol = node.protocol.unwrap_or_else(|| Protocol::of(self.version));

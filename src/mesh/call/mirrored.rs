@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use http::{Request, header::UPGRADE};
+use http::{Request, header::UPGRADE, uri::Scheme};
 use http_body_util::BodyExt;
 
 use super::{Caller, Path};
 use crate::{
     core::{Instant, Outgoing, tee},
-    mesh::service::Mirror,
+    mesh::{cluster::Cluster, service::Mirror},
     resilience::deadline::Bounds,
     route::{Around, BEHIND, TIMEOUT},
 };
 
 /// Sends the copies that the mirrors ask for; none of what is not sent any more, as its time is over, nor
-/// of what asks its connection to become something else.
+/// of what asks its connection to become something else. What is secured itself is not copied to where it
+/// would go in clear because nobody has said otherwise: such a copy fails.
 #[cold]
 pub(super) fn send(
-    mirrors: &[Mirror],
+    (cluster, mirrors): (&Cluster, &[Mirror]),
     caller: &Caller,
     request: &mut Request<Outgoing>,
     bounds: &Bounds,
@@ -32,6 +33,8 @@ pub(super) fn send(
     if mirrors.is_empty() {
         return;
     }
+    let https =
+        caller.https || request.uri().scheme() == Some(&Scheme::HTTPS) || cluster.is_secured();
     let (body, copies) = tee(std::mem::take(request.body_mut()), mirrors.len(), BEHIND);
     *request.body_mut() = body;
     for (mirror, body) in mirrors.into_iter().zip(copies) {
@@ -42,7 +45,7 @@ pub(super) fn send(
         *copy.version_mut() = request.version();
         *copy.uri_mut() = uri;
         *copy.headers_mut() = headers;
-        let caller = Caller { cell: Arc::clone(&mirror.cell), number: 0, ..caller.clone() };
+        let caller = Caller { cell: Arc::clone(&mirror.cell), https, number: 0, ..caller.clone() };
         let call = Path::new(caller, copy);
         let mesh = Arc::clone(inner);
         inner.transport.spawn(async move {

@@ -174,9 +174,20 @@ impl CallFuture {
         cell: &Arc<ServiceCell>,
         request: Request<Outgoing>,
     ) -> Self {
+        let https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        Self::asking(inner, cell, request, https)
+    }
+
+    /// The same of one that may ask for TLS whatever its URI says.
+    #[inline(always)]
+    pub(crate) fn asking(
+        inner: &Arc<Inner>,
+        cell: &Arc<ServiceCell>,
+        request: Request<Outgoing>,
+        https: bool,
+    ) -> Self {
         let is_grpc = grpc::is_grpc(request.headers());
         let verb = Verb::of(request.method(), is_grpc);
-        let https = request.uri().scheme() == Some(&Scheme::HTTPS);
         let (inner, cell) = (Arc::clone(inner), Arc::clone(cell));
         let caller = Caller { inner, cell, grpc: is_grpc, verb, https, number: 0 };
         let state = if caller.inner.stages.call.is_some() {

@@ -130,15 +130,18 @@ impl PathProj<'_> {
                 _ => cut(error.phase()).caused_by(error),
             }));
         }
-        let waits = error.kind() == ErrorKind::NoEndpoints
-            && self
-                .pinned
-                .as_ref()
-                .is_some_and(|pinned| !self.caller.inner.is_settled(&pinned.cluster));
+        let inner = &self.caller.inner;
+        let cluster = self.pinned.as_ref().map(|pinned| &pinned.cluster);
+        let waits = match (error.kind(), error.phase()) {
+            (ErrorKind::NoEndpoints, _) => cluster.is_some_and(|it| !inner.is_settled(it)),
+            // A source may still say how its connections are secured.
+            (ErrorKind::Config, Phase::Resolve) => !inner.is_synced(),
+            _ => false,
+        };
         match met {
             Met::Fatal if waits && self.request.is_some() => {
                 self.trail.number -= 1;
-                self.await_endpoints()
+                self.await_sources(error.kind() == ErrorKind::NoEndpoints)
             }
             Met::NeverSent => self.resend(error, &text),
             Met::Fatal => {

@@ -349,6 +349,12 @@ impl PathProj<'_> {
             },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
                 self.trail.forget();
+                let pinned = self.pinned.as_ref();
+                let inner = &self.caller.inner;
+                let withheld = pinned.and_then(|pinned| inner.withheld_of(&pinned.cluster));
+                if let Some(withheld) = withheld {
+                    return Poll::Ready(Step::Return(Err(withheld)));
+                }
                 let within = self.of_resolve();
                 Step::Return(Err(Error::new(ErrorKind::NoEndpoints, Phase::Resolve)
                     .detail(format!("no source delivered endpoints {within}"))))

@@ -187,7 +187,8 @@ impl PathProj<'_> {
                 return failed(error);
             }
             if !cluster.mirrors.is_empty() {
-                mirrored::send(&cluster.mirrors, self.caller, request, &bounds, &around);
+                let copied = (&***cluster, &*cluster.mirrors);
+                mirrored::send(copied, self.caller, request, &bounds, &around);
             }
         }
         // Nothing is refused any more before its cluster is asked.
@@ -261,17 +262,22 @@ impl PathProj<'_> {
         }
     }
 
-    /// Waits for endpoints that a source has still to deliver.
-    pub(super) fn await_endpoints(&mut self) -> Step {
+    /// Waits for endpoints that a source has still to deliver, or for what it says of how they are
+    /// secured.
+    pub(super) fn await_sources(&mut self, of_endpoints: bool) -> Step {
         let started = self.started.unwrap_or_else(Instant::now);
         let Some(pinned) = &*self.pinned else { return Step::Again };
         let inner = &self.caller.inner;
         *self.resolve_by = started.checked_add(inner.resolve_timeout);
-        // That there are some says nothing to a call that has just found none of them fit for it: it is for
-        // something else to change then.
-        let seen = self.seen.replace(inner.changes());
-        let endpoints = inner.endpoints(&pinned.cluster, pinned.wanted.as_ref(), seen);
-        self.state.set(State::Resolve(endpoints));
+        let said = if of_endpoints {
+            // That there are some says nothing to a call that has just found none of them fit for it: it is
+            // for something else to change then.
+            let seen = self.seen.replace(inner.changes());
+            inner.endpoints(&pinned.cluster, pinned.wanted.as_ref(), seen)
+        } else {
+            inner.heard(&pinned.cluster)
+        };
+        self.state.set(State::Resolve(said));
         Step::Again
     }
 }

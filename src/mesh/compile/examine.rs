@@ -112,6 +112,7 @@ impl Inner {
             return;
         }
         self.examine_failover(state, name);
+        self.examine_endpoints(state, name);
         let part = format!("security of cluster {name}");
         let entry = state.clusters.get(name).filter(|entry| !entry.settings.is_empty());
         match entry.and_then(|entry| entry.cell.core.load().protector.flaw()) {
@@ -123,6 +124,37 @@ impl Inner {
                 self.report(&part, &reason);
                 state.flaws.insert(part, reason);
             }
+        }
+    }
+
+    /// Reports the endpoints that are left out since they would loosen what another source says of the
+    /// cluster.
+    pub(in crate::mesh) fn examine_endpoints(&self, state: &mut State, name: &str) {
+        if !self.is_synced() {
+            return;
+        }
+        let part = format!("security of endpoints of cluster {name}");
+        let entry = state.clusters.get(name);
+        let mut left_out: Vec<_> = entry.iter().flat_map(|entry| entry.loosening()).collect();
+        if left_out.is_empty() {
+            state.flaws.remove(&part);
+            return;
+        }
+        left_out.sort_unstable_by_key(|(source, address, ..)| (*source, address.to_string()));
+        let told = left_out.iter().take(SHOWN).map(|(source, address, loosening, by)| {
+            let whose = format!("another source ({})", self.source_name(*by));
+            format!(
+                "{address} of {}: security{} = {}: {}, which secures the cluster",
+                self.source_name(*source),
+                loosening.field(),
+                loosening.value(),
+                loosening.reason(&whose)
+            )
+        });
+        let reason = format!("left out: {}", told.collect::<Vec<_>>().join("; "));
+        if state.flaws.get(&part) != Some(&reason) {
+            self.report(&part, &reason);
+            state.flaws.insert(part, reason);
         }
     }
 

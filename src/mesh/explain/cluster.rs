@@ -196,11 +196,19 @@ fn fails(call: &Call<'_>, cluster: &Cluster, core: &Core) -> Option<String> {
                 .to_owned(),
         );
     }
-    let is_open = call.request.uri().scheme() == Some(&Scheme::HTTPS)
-        && core.protector.is_open_itself()
+    let is_open = core.protector.is_open_itself()
         && call.inner.stages.leaf.is_none()
         && !core.balancer.has(|spec| spec.security().is_some());
-    is_open.then(|| in_clear(cluster).to_string())
+    if !is_open {
+        return None;
+    }
+    if call.request.uri().scheme() == Some(&Scheme::HTTPS) {
+        return Some(in_clear(cluster).to_string());
+    }
+    if call.inner.is_heard() {
+        return None;
+    }
+    call.inner.withheld(&cluster.name).map(|error| error.to_string())
 }
 
 /// What the call is hashed to: as a call does it, with randomness of its own.

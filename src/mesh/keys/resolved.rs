@@ -19,6 +19,8 @@ pub(crate) struct Resolved {
     pub(super) provider: Result<Provider, Arc<str>>,
     pub(super) identity: Result<IdentityHandle, Arc<str>>,
     pub(super) trust: Result<Vec<TrustHandle>, Arc<str>>,
+    /// The code has chosen the roots.
+    pub(super) is_trust_of_code: bool,
     pub(super) shared: Shared,
     pub(super) crypto: Arc<str>,
 }
@@ -66,6 +68,7 @@ impl Resolved {
             provider,
             identity: if is_mutual { Some(self.identity.clone()?) } else { None },
             trust: self.trust.clone()?,
+            is_trust_of_code: self.is_trust_of_code,
             expected: demand.identities.clone(),
             // Where none was said, what the endpoint is called by.
             sni: demand.sni.clone().or_else(|| name_to_ask_for(&demand.host)),

@@ -119,9 +119,17 @@ impl Attempt {
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(&pinned.cluster, PickError::Empty)));
         };
-        if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
-            flight.finish(at, Outcome::Ignored);
-            return Err(Failed::fatal(in_clear(cluster)));
+        if node.is_open {
+            if caller.https || request.uri().scheme() == Some(&Scheme::HTTPS) {
+                flight.finish(at, Outcome::Ignored);
+                return Err(Failed::fatal(in_clear(cluster)));
+            }
+            if !caller.inner.is_heard()
+                && let Some(withheld) = caller.inner.withheld(&cluster.name)
+            {
+                flight.finish(at, Outcome::Ignored);
+                return Err(Failed::fatal(withheld));
+            }
         }
         let host = pinned.rare.as_ref().and_then(|rare| rare.host_of_endpoint());
         let original = Original::of(request, node, host.is_some());
@@ -211,13 +219,16 @@ fn connect(
     if endpoints.len() == 1 {
         return State::Connect(node.pool.acquire(protocol, caller.grpc, pinned.priority()));
     }
+    let inner = &caller.inner;
+    let is_withheld =
+        || !inner.is_heard() && inner.withheld(&balancer.context().meter.name).is_some();
     let racers = Racers {
         caller: caller.clone(),
         balancer: Arc::clone(balancer),
         endpoints,
         delay: balancer.context().settings.happy_eyeballs_delay,
         version: request.version(),
-        https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
+        secured: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS) || is_withheld(),
         number,
         priority: pinned.priority(),
     };
