@@ -199,7 +199,8 @@ async fn a_folder_half_rotated_keeps_the_last_good_pair() {
     let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).start().await;
     let dir = tempfile::tempdir().unwrap();
     swap(&dir.path().join("ca.crt"), ca.pem());
-    let (chain, key) = ca.issue(&["caller"]).write(dir.path());
+    let first = ca.issue(&["caller"]);
+    let (chain, key) = first.write(dir.path());
     let mesh = Mesh::builder()
         .endpoints("users", [server.address()])
         .identity(KeyPair::pem_files(&chain, &key).poll_interval(POLL))
@@ -210,6 +211,19 @@ async fn a_folder_half_rotated_keeps_the_last_good_pair() {
     mesh.ready().await.unwrap();
     let client = mesh.client("users").unwrap();
     assert!(patience(fetch(&client, get("/"))).await.is_ok());
+    // Over a new connection, to which this certificate is shown.
+    let shows = async |own: &Issued| {
+        let before = server.met().len();
+        server.drain();
+        let call = || fetch(&client, get("/"));
+        patience(async {
+            while server.met().len() == before {
+                call().await.unwrap();
+            }
+        })
+        .await;
+        assert_eq!(server.met().last().unwrap().shown.as_ref(), own.chain.first());
+    };
     let mut events = Recorder::of(&mesh);
     let refused = |event: &Event| matches!(event, Event::ConfigRefused { part, .. } if part.starts_with("identity "));
 
@@ -217,7 +231,7 @@ async fn a_folder_half_rotated_keeps_the_last_good_pair() {
     let next = ca.issue(&["caller"]);
     swap(&chain, &next.chain_pem);
     events.until(refused).await;
-    assert!(patience(fetch(&client, get("/"))).await.is_ok());
+    shows(&first).await;
     let text = mesh.describe().to_string();
     assert!(text.contains("refused: identity "), "{text}");
 
@@ -231,13 +245,14 @@ async fn a_folder_half_rotated_keeps_the_last_good_pair() {
         .await;
     let text = mesh.describe().to_string();
     assert!(!text.contains("refused: "), "{text}");
+    shows(&next).await;
 
     // Whatever else is there: the last good pair stays.
     for broken in ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
         swap(&key, broken);
         tokio::time::sleep(4 * POLL).await;
         assert!(mesh.describe().to_string().contains("refused: identity "), "{broken}");
-        assert!(patience(fetch(&client, get("/"))).await.is_ok());
+        shows(&next).await;
     }
     fs::remove_file(&key).unwrap();
     tokio::time::sleep(4 * POLL).await;
@@ -249,7 +264,7 @@ async fn a_folder_half_rotated_keeps_the_last_good_pair() {
             matches!(event, Event::ConfigRefused { part, .. } if part.starts_with("trust "))
         })
         .await;
-    assert!(patience(fetch(&client, get("/"))).await.is_ok());
+    shows(&next).await;
 }
 
 #[tokio::test]

@@ -196,7 +196,8 @@ impl Pattern {
             if kind == SanKind::Uri && is_spiffe(&text) {
                 return leaf.workload(|id| id.as_str() == text);
             }
-            return Ok(Some(Matched { name: text, realm: Realm::Any }));
+            // A stranger may have written it: it is told escaped.
+            return Ok(Some(Matched { name: san.to_string(), realm: Realm::Any }));
         }
         Ok(None)
     }

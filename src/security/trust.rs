@@ -72,6 +72,7 @@ pub(crate) struct Anchors {
 pub(super) struct Root {
     pub(super) anchor: TrustAnchor<'static>,
     pub(super) subject: Arc<str>,
+    pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
 }
 
@@ -300,13 +301,15 @@ impl Root {
         }
         let anchor = webpki::anchor_from_trusted_cert(der);
         let anchor = anchor.map_err(|error| format!("`{}`: {error}", facts.subject))?.to_owned();
-        Ok(Self { anchor, subject: facts.subject.into(), not_after: facts.not_after })
+        let Facts { not_before, not_after, subject, .. } = facts;
+        Ok(Self { anchor, subject: subject.into(), not_before, not_after })
     }
 }
 
 impl PartialEq for Root {
     fn eq(&self, other: &Self) -> bool {
-        self.anchor == other.anchor && self.not_after == other.not_after
+        self.anchor == other.anchor
+            && (self.not_before, self.not_after) == (other.not_before, other.not_after)
     }
 }
 

@@ -20,7 +20,7 @@ use webpki::{
 use super::{
     TlsError, TlsErrorKind,
     expected::{Expected, Leaf, Matched, Realm},
-    pools::{Pools, system},
+    pools::{Pool, Pools, system, unix},
 };
 
 /// What an endpoint's certificate must keep to.
@@ -161,19 +161,34 @@ impl Rules {
         now: UnixTime,
     ) -> Result<Vouching, TlsError> {
         let pool = self.pools.of(realm)?;
-        let lists: Vec<&CertRevocationList<'_>> =
-            self.pools.crls.iter().map(|crl| &*crl.list).collect();
+        let (mut vouching, mut refused) = (None, None);
+        for lists in self.pools.lists(leaf, intermediates)? {
+            match self.check_by(&lists, leaf, pool, intermediates, now) {
+                Ok(found) => vouching = Some(found),
+                // A list of the same name may be that of the key which signed.
+                Err(error) if is_of_another_key(&error) => refused = Some(error),
+                Err(error) => return Err(explain(error, leaf, now)),
+            }
+        }
+        let refused = refused.unwrap_or(webpki::Error::UnknownIssuer);
+        vouching.ok_or_else(|| explain(refused, leaf, now))
+    }
+
+    /// The same by these lists, no two of which are of one name.
+    fn check_by(
+        &self,
+        lists: &[&CertRevocationList<'_>],
+        leaf: &Leaf<'_>,
+        pool: &Pool,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Vouching, webpki::Error> {
         let too_long = |path: &VerifiedPath<'_>| {
             let depth = u32::try_from(path.intermediate_certificates().count());
             self.max_depth.is_some_and(|max| depth.map_or(true, |depth| depth > max))
         };
         let fits = |path: &VerifiedPath<'_>| {
-            let root = pool.root(path.anchor()).ok_or(webpki::Error::UnknownIssuer)?;
-            let not_after = unix(root.not_after);
-            //= RFC 5280 §6.2: it is free to process what a trust anchor's certificate says; its end is
-            if now > not_after {
-                return Err(webpki::Error::CertExpired { time: now, not_after });
-            }
+            pool.valid(path.anchor(), now)?;
             if too_long(path) {
                 return Err(webpki::Error::MaximumPathDepthExceeded);
             }
@@ -185,13 +200,10 @@ impl Rules {
             intermediates,
             now,
             KeyUsage::server_auth(),
-            revocation(&lists),
+            revocation(lists),
             Some(&fits),
-        );
-        match path {
-            Ok(path) => Ok((path.anchor().to_owned(), pool.end(&path, leaf, now))),
-            Err(error) => Err(explain(error, leaf, now)),
-        }
+        )?;
+        Ok((path.anchor().to_owned(), pool.end(&path, leaf, now)))
     }
 
     /// Whether the root of an earlier verdict still vouches for its name. Where nothing was asked
@@ -228,6 +240,19 @@ fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationO
         .with_status_policy(UnknownStatusPolicy::Allow)
         .with_expiration_policy(ExpirationPolicy::Ignore);
     Some(options.build())
+}
+
+/// Whether a signature is not of the key that it was compared with: all that a list is refused for which
+/// another CA of the same name has made.
+fn is_of_another_key(error: &webpki::Error) -> bool {
+    use webpki::Error as E;
+    matches!(
+        error,
+        E::InvalidCrlSignatureForPublicKey
+            | E::InvalidSignatureForPublicKey
+            | E::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+            | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+    )
 }
 
 fn explain(error: webpki::Error, leaf: &Leaf<'_>, now: UnixTime) -> TlsError {
@@ -269,10 +294,6 @@ fn explain(error: webpki::Error, leaf: &Leaf<'_>, now: UnixTime) -> TlsError {
     };
     // The verifier's own words are names of its types; ours say all that they do.
     TlsError::new(kind, what)
-}
-
-fn unix(time: SystemTime) -> UnixTime {
-    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 // === impl Verifier ===
