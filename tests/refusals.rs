@@ -117,7 +117,7 @@ async fn each_refusal_names_its_limit_and_whose_it_is() {
             _ => false,
         };
         assert_eq!(events.count(of_call), 1, "{path}");
-        assert_eq!(counted(&mesh, why), 1.0, "{path}");
+        assert!((counted(&mesh, why) - 1.0).abs() < 0.1, "{path}");
     }
 }
 

@@ -173,7 +173,7 @@ impl Policy {
 
     /// Does what is due of it, and says when more will be.
     #[cfg_attr(not(feature = "orca"), expect(clippy::unused_self, reason = "no policy has any"))]
-    pub(super) fn keep<X>(&self, set: &Set<X>, now: u64) -> Option<u64> {
+    pub(super) fn keep<X: Upstream>(&self, set: &Set<X>, now: u64) -> Option<u64> {
         match self {
             #[cfg(feature = "orca")]
             Self::Weighted(weighted) => weighted.keep(now, set),

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
 use arc_swap::ArcSwapOption;
@@ -22,6 +22,8 @@ use crate::core::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) weight: Weight,
+    /// How often it had come back when it told of its weight.
+    returns: AtomicU32,
     /// The first that it was told of, and whether that is the one: no report needs to look further
     /// as long as the policy stays.
     first: OnceLock<Arc<Sink>>,
@@ -35,6 +37,16 @@ impl Told {
             sink.is_some_and(|sink| Arc::ptr_eq(self.first.get_or_init(|| Arc::clone(sink)), sink));
         self.sink.store(sink.cloned());
         self.is_first.store(is_first, Relaxed);
+    }
+
+    /// What it told before it has come back so often is not of what it is now: its next report is the first.
+    //= gRFC A58: `OnSubchannelBecomesReady`
+    pub(super) fn since_return(&self, returns: u32) -> &Weight {
+        if self.returns.load(Relaxed) != returns {
+            self.weight.forget();
+            self.returns.store(returns, Relaxed);
+        }
+        &self.weight
     }
 
     /// Does this with who is told.
@@ -118,7 +130,7 @@ impl<X> Live<X> {
 
 // === impl Endpoint ===
 
-impl<X> Endpoint<X> {
+impl<X: Upstream> Endpoint<X> {
     /// Reads what a response's head or trailers tell of the endpoint's load, if anybody asks.
     #[inline]
     pub(crate) fn heard(&self, headers: &HeaderMap) {
@@ -139,7 +151,7 @@ impl<X> Endpoint<X> {
             //= gRFC A58: with out-of-band reports, those of calls are never read
             Sink::Weighted(weighted) if weighted.out_of_band.is_none() => {
                 if let Some(report) = read(headers) {
-                    weighted.report(told, live.epoch.nanos(Instant::now()), &report);
+                    weighted.report(live, told, live.epoch.nanos(Instant::now()), &report);
                 }
             }
             Sink::Weighted(_) => {}
@@ -151,7 +163,7 @@ impl<X> Endpoint<X> {
         let Some(live) = self.live() else { return };
         let Some(told) = live.told.get() else { return };
         told.with_sink(|sink| match sink {
-            Sink::Weighted(weighted) => weighted.report(told, now, report),
+            Sink::Weighted(weighted) => weighted.report(live, told, now, report),
             Sink::Prequal(prequal) => {
                 if let Some(signal) = Signal::of(report) {
                     self.signal(live, prequal, signal, Some(now));
@@ -177,7 +189,9 @@ impl<X> Endpoint<X> {
         let load = (signal.in_flight, signal.latency);
         prequal.pool.offer(now, (live.who(), self.place()), load, &prequal.settings);
     }
+}
 
+impl<X> Endpoint<X> {
     /// A call to it has failed, or it has left: what it said of its load is not believed.
     #[cold]
     pub(super) fn disbelieved(&self) {

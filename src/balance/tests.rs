@@ -45,6 +45,9 @@ struct Mock {
     name: Arc<str>,
     available: AtomicBool,
     retired: AtomicBool,
+    /// How often it was connected to again.
+    #[cfg(feature = "orca")]
+    returns: std::sync::atomic::AtomicU32,
     /// When it went out of use and came back.
     told: std::sync::Mutex<Vec<String>>,
 }
@@ -55,7 +58,14 @@ impl Upstream for Mock {
     fn build(spec: &Spec, (): &()) -> Self {
         let name = spec.address().to_string().into();
         let (available, retired) = (AtomicBool::new(true), AtomicBool::new(false));
-        Self { name, available, retired, told: Default::default() }
+        Self {
+            name,
+            available,
+            retired,
+            #[cfg(feature = "orca")]
+            returns: Default::default(),
+            told: Default::default(),
+        }
     }
 
     fn name(&self) -> &Arc<str> {
@@ -64,6 +74,11 @@ impl Upstream for Mock {
 
     fn available(&self, _now: u64) -> bool {
         self.available.load(Relaxed)
+    }
+
+    #[cfg(feature = "orca")]
+    fn returns(&self) -> u32 {
+        self.returns.load(Relaxed)
     }
 
     fn ejected(&self, reason: EjectReason, nanos: u64) {

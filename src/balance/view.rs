@@ -15,7 +15,7 @@ use super::{
     health::Health,
     pick::{First, Hashed, Pins, Sequence},
     place::slow_start::SlowStart,
-    place::{Counting, Making, Placing, Plan, Sharing},
+    place::{Counting, LocalityWeights, Making, Placing, Plan, Sharing},
     policy::{Form, Policy},
     set::Set,
     shard::Replicas,
@@ -89,12 +89,13 @@ pub(super) struct Placed<X> {
 }
 
 impl<X: Upstream> Group<X> {
-    /// The turn goes on where it was `before`, and a table that fits is kept.
+    /// The turn goes on where it was `before`, and a table that fits is kept. `weights` are those by which
+    /// localities share it.
     pub(super) fn new(
         policy: &Policy,
         set: Set<X>,
         before: Option<&Self>,
-        crowd: &Arc<Crowd>,
+        (crowd, weights): (&Arc<Crowd>, Option<&LocalityWeights>),
     ) -> Self {
         let table = before.and_then(|before| before.spread.as_ref());
         let held = before.and_then(|before| before.replicas.as_ref());
@@ -102,7 +103,7 @@ impl<X: Upstream> Group<X> {
         Self {
             sequence: policy.first().map(|first| Sequence::of(first, &set, ordered)),
             replicas: policy.shards().map(|map| Replicas::of(map, &set, held)),
-            spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
+            spread: policy.hashes().map(|kind| Spread::of(kind, &set, weights, table)),
             set,
             turn: before.map(|before| Arc::clone(&before.turn)).unwrap_or_default(),
             crowd: Arc::clone(crowd),
@@ -151,7 +152,7 @@ impl<X: Upstream> Placed<X> {
 impl<X: Upstream> View<X> {
     pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context, health: Arc<Health>) -> Self {
         let policy = Policy::of(cluster, || cx.seed());
-        let all = Group::new(&policy, Set::empty(), None, &Arc::default());
+        let all = Group::new(&policy, Set::empty(), None, (&Arc::default(), None));
         let placing = Arc::new(Placing::of(cluster, || cx.seed()));
         Self::made(policy, all, placing, health, None)
     }
@@ -235,7 +236,7 @@ impl<X: Upstream> View<X> {
         cx: &X::Context,
         now: u64,
     ) -> Self {
-        let all = Group::new(&policy, set, Some(&self.all), &self.all.crowd);
+        let all = Group::new(&policy, set, Some(&self.all), (&self.all.crowd, placing.weights()));
         let placed = (placing.said || all.set.placed > 0).then(|| {
             let before = self.placed.as_deref();
             Box::new(Placed::new(&all, &policy, &placing, &cx.place(), before))

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use super::{
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Live, Upstream},
     report::{Metric, Report, Rules, Scale},
     set::Set,
     sink::Told,
@@ -43,9 +43,15 @@ impl Weighted {
         }
     }
 
-    pub(super) fn report(&self, told: &Told, now: u64, report: &Report) {
+    pub(super) fn report<X: Upstream>(
+        &self,
+        live: &Live<X>,
+        told: &Told,
+        now: u64,
+        report: &Report,
+    ) {
         if let Some(weight) = self.rules.weight(report) {
-            told.weight.report(now, weight);
+            told.since_return(live.extra.returns()).report(now, weight);
             self.told.store(true, Relaxed);
         }
     }
@@ -69,7 +75,7 @@ impl Weighted {
 
     /// Computes the weights anew, once a period at most. While calls are made it is asked again;
     /// while none are, no weight is needed.
-    pub(super) fn keep<X>(&self, now: u64, set: &Set<X>) -> Option<u64> {
+    pub(super) fn keep<X: Upstream>(&self, now: u64, set: &Set<X>) -> Option<u64> {
         let due = self.computed.load(Relaxed).saturating_add(self.period);
         if now < due && self.computed.load(Relaxed) > 0 {
             return Some(due);
@@ -78,15 +84,17 @@ impl Weighted {
         let told = self.told.swap(false, Relaxed);
         let each = || {
             let lives = set.iter().filter_map(|endpoint| endpoint.live());
-            lives.filter_map(|live| Some((&live.turns, &**live.told.get()?)))
+            lives.filter_map(|live| Some((live, &**live.told.get()?)))
         };
-        let weight = |told: &Told| told.weight.get(now, &self.rules);
-        match Scale::of(each().filter_map(|(_, told)| weight(told))) {
+        let weight = |live: &Live<X>, told: &Told| {
+            told.since_return(live.extra.returns()).get(now, &self.rules)
+        };
+        match Scale::of(each().filter_map(|(live, told)| weight(live, told))) {
             None => self.mean.store(0, Relaxed),
             Some(scale) => {
-                for (place, told) in each() {
-                    let turns = weight(told).map_or(0, |weight| scale.turns(Some(weight)));
-                    place.store(turns, Relaxed);
+                for (live, told) in each() {
+                    let turns = weight(live, told).map_or(0, |weight| scale.turns(Some(weight)));
+                    live.turns.store(turns, Relaxed);
                 }
                 self.mean.store(scale.mean, Relaxed);
             }

@@ -149,6 +149,11 @@ impl Upstream for Node {
         }
     }
 
+    #[cfg(feature = "orca")]
+    fn returns(&self) -> u32 {
+        self.pool.returns()
+    }
+
     fn ejected(&self, reason: EjectReason, nanos: u64) {
         self.meter.ejected(reason, nanos);
     }

@@ -2,7 +2,10 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicU32, Ordering::SeqCst},
+    atomic::{
+        AtomicU32,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use http::Request;
@@ -30,6 +33,8 @@ pub(crate) struct Pool {
     pub(super) h2: h2::Connections,
     /// How often its connections were replaced.
     era: AtomicU32,
+    /// How often its endpoint has come back.
+    returns: AtomicU32,
 }
 
 /// A connection's room under the limits of its cluster. Who waits for some looks again when it has been
@@ -120,6 +125,7 @@ impl Pool {
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
             era: AtomicU32::new(0),
+            returns: AtomicU32::new(0),
         })
     }
 
@@ -132,6 +138,18 @@ impl Pool {
     /// Whether a connection is there.
     pub(crate) fn is_live(&self) -> bool {
         self.h2.is_live() || self.h1.is_live()
+    }
+
+    /// How often it could be connected to after it had no connection: of HTTP/2, whose connections stay; of
+    /// HTTP/1.1, where they come and go, only after one could not be made.
+    #[cfg(feature = "orca")]
+    pub(crate) fn returns(&self) -> u32 {
+        self.returns.load(Relaxed)
+    }
+
+    /// There is one again.
+    pub(super) fn returned(&self) {
+        self.returns.fetch_add(1, Relaxed);
     }
 
     /// Whether there is a connection of HTTP/2 that takes calls.

@@ -35,6 +35,12 @@ pub(crate) trait Upstream: Send + Sync + 'static {
         false
     }
 
+    /// How often it was connected to again after its connections were lost.
+    #[cfg(feature = "orca")]
+    fn returns(&self) -> u32 {
+        0
+    }
+
     /// How much of the back-off is left after a connection that could not be made. Nanoseconds.
     fn back_off(&self, _now: u64) -> u64 {
         0

@@ -1,6 +1,7 @@
 //! The table of a set of endpoints: what a policy that hashes derives from it.
 
 use std::{
+    collections::HashMap,
     io::Write,
     sync::{
         Arc,
@@ -12,8 +13,8 @@ use twox_hash::XxHash64;
 
 use super::{Function, Maglev, Member, Ring, Shuffle, Sizes, is_full, overload, share_of};
 use crate::{
-    balance::{endpoint::Spec, set::Set},
-    config::{self, Address, HashFunction, Health},
+    balance::{endpoint::Spec, place::LocalityWeights, set::Set},
+    config::{self, Address, HashFunction, Health, Locality},
 };
 
 /// How hashes are shared out.
@@ -103,10 +104,11 @@ impl Spread {
     ///
     /// Endpoints that their source calls unhealthy have no part in it, unless most are (Envoy's
     /// panic; without one, a pick passes them over); draining ones never. The keys are in order: whatever the order in which a source lists its endpoints,
-    /// every client has the same table.
+    /// every client has the same table. Localities with weights have those as their shares of the one table.
     pub(in crate::balance) fn of<X>(
         kind: Kind,
         set: &Set<X>,
+        weights: Option<&LocalityWeights>,
         before: Option<&Arc<Self>>,
     ) -> Arc<Self> {
         let mut keys = Keys::of(kind, set, |spec| spec.is_callable());
@@ -117,29 +119,26 @@ impl Spread {
             }
         }
         keys.sort();
-        let made_from = keys.digest();
+        let shares = keys.shares(set, weights);
+        let made_from = keys.digest(&shares);
         if let Some(before) = before
             && before.kind == kind
             && before.made_from == made_from
         {
             return Arc::clone(before);
         }
-        let sum = keys.found.iter().map(|found| u64::from(found.weight)).sum();
         let members: Vec<_> = keys
             .found
             .iter()
-            .map(|found| Member {
-                key: keys.text(found),
-                share: share_of(found.weight.into(), 1.0, sum),
-            })
+            .zip(&shares)
+            .map(|(found, share)| Member { key: keys.text(found), share: *share })
             .collect();
         let table = match kind.table {
             TableKind::Ring(sizes, function) => Table::Ring(Ring::build(&members, sizes, function)),
             TableKind::Maglev(size) => Table::Maglev(Maglev::build(&members, size)),
         };
         let places = keys.found.iter().map(|found| found.place).collect();
-        let shares = members.iter().map(|member| member.share).collect();
-        Arc::new(Self { kind, table, places, shares, made_from })
+        Arc::new(Self { kind, table, places, shares: shares.into(), made_from })
     }
 
     /// The place of the endpoint that a hash belongs to, or at a later attempt, of the next one,
@@ -254,14 +253,43 @@ impl<'a> Keys<'a> {
         });
     }
 
+    /// What each gets; all of it sums to 1.
+    //= Envoy normalizeLocalityWeights: a locality gets its weight's part, its endpoints theirs of that
+    fn shares<X>(&self, set: &Set<X>, weights: Option<&LocalityWeights>) -> Vec<f64> {
+        let sum = self.found.iter().map(|found| u64::from(found.weight)).sum();
+        let alike = || self.found.iter().map(|it| share_of(it.weight.into(), 1.0, sum)).collect();
+        let Some(weights) = weights else { return alike() };
+        let nowhere = Locality::default();
+        let locality_of = |found: &Found<'_>| {
+            let endpoint = set.get(found.place as usize)?;
+            let priority = endpoint.spec().said().map_or(0, |said| said.priority);
+            Some((priority, endpoint.locality().unwrap_or(&nowhere)))
+        };
+        // Its weight, and that of its endpoints together.
+        let mut of = HashMap::<_, (u32, u64)>::new();
+        for found in &self.found {
+            let Some((priority, locality)) = locality_of(found) else { continue };
+            let weight = || weights.get(&(priority, locality.clone())).copied().unwrap_or(0);
+            of.entry((priority, locality)).or_insert_with(|| (weight(), 0)).1 +=
+                u64::from(found.weight);
+        }
+        let total: u64 = of.values().map(|(weight, _)| u64::from(*weight)).sum();
+        if total == 0 {
+            return alike();
+        }
+        let share = |found: &Found<'_>| {
+            let (weight, sum) = *of.get(&locality_of(found)?)?;
+            Some(share_of(found.weight.into(), share_of(weight, 1.0, total), sum))
+        };
+        self.found.iter().map(|found| share(found).unwrap_or(0.0)).collect()
+    }
+
     /// Of all that a table is made from.
-    fn digest(&self) -> u64 {
-        self.found.iter().fold(self.found.len() as u64, |seed, found| {
+    fn digest(&self, shares: &[f64]) -> u64 {
+        self.found.iter().zip(shares).fold(self.found.len() as u64, |seed, (found, share)| {
             let key = XxHash64::oneshot(seed, self.text(found));
-            XxHash64::oneshot(
-                key,
-                &(u64::from(found.place) << 16 | u64::from(found.weight)).to_le_bytes(),
-            )
+            let of_place = XxHash64::oneshot(key, &found.place.to_le_bytes());
+            XxHash64::oneshot(of_place, &share.to_bits().to_le_bytes())
         })
     }
 }

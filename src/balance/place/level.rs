@@ -80,7 +80,7 @@ impl<X: Upstream> Level<X> {
                     making.policy,
                     Set::of(endpoints, making.policy.finds_by_place()),
                     before,
-                    making.crowd,
+                    (making.crowd, None),
                 );
                 parts.push(Part { locality, ring, group, upto: AtomicU32::new(u32::MAX) });
             }
@@ -91,7 +91,7 @@ impl<X: Upstream> Level<X> {
                 making.policy,
                 Set::of(all, making.policy.finds_by_place()),
                 before,
-                making.crowd,
+                (making.crowd, making.weights()),
             )
         });
         let level = Self {

@@ -37,6 +37,6 @@ pub(super) use self::{
     level::{Level, Part},
     parts::locality_of,
     plan::{Making, Plan},
-    settings::{Placing, Sharing},
+    settings::{LocalityWeights, Placing, Sharing},
     words::name_of,
 };

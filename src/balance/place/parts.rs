@@ -23,7 +23,8 @@ pub(super) fn keyed<X: Upstream>(
     let mut keyed = HashMap::<Key, Endpoints<X>>::new();
     match &placing.sharing {
         Sharing::Together => return vec![(Key::default(), endpoints)],
-        Sharing::Weighted(_) if making.is_plain_part() => {
+        // A table has them all (Envoy, gRPC): its shares are by the weights.
+        Sharing::Weighted(_) if making.is_plain_part() || making.policy.hashes().is_some() => {
             return vec![(Key::default(), endpoints)];
         }
         // Only the first priority stays in its zone.

@@ -16,7 +16,7 @@ use super::{
     level::{Level, Part},
     nearness,
     priority::Load,
-    settings::Placing,
+    settings::{LocalityWeights, Placing},
 };
 use crate::{
     balance::{
@@ -60,6 +60,11 @@ pub(in crate::balance) struct Making<'a, X> {
 }
 
 impl<X> Making<'_, X> {
+    /// What localities weigh in it, where they share by that.
+    pub(super) fn weights(&self) -> Option<&LocalityWeights> {
+        self.placing.weights().filter(|_| !self.is_plain_part())
+    }
+
     /// Whether it is a part by labels, in which the weights of localities do not count.
     pub(super) fn is_plain_part(&self) -> bool {
         let subsets = self.placing.subsets.as_ref();

@@ -39,12 +39,15 @@ pub(in crate::balance) struct Placing {
     pub(in crate::balance) close_on_failure: bool,
 }
 
+/// What localities weigh, by their priority.
+pub(in crate::balance) type LocalityWeights = HashMap<(u32, Locality), u32>;
+
 /// How the localities of a priority share.
 #[derive(Debug)]
 pub(in crate::balance) enum Sharing {
     /// As if there were none.
     Together,
-    Weighted(HashMap<(u32, Locality), u32>),
+    Weighted(LocalityWeights),
     Zone {
         rule: zone::Rule,
         by_weight: bool,
@@ -113,6 +116,14 @@ impl Placing {
 }
 
 impl Placing {
+    /// What localities weigh, where they share by that.
+    pub(in crate::balance) fn weights(&self) -> Option<&LocalityWeights> {
+        match &self.sharing {
+            Sharing::Weighted(weights) => Some(weights),
+            _ => None,
+        }
+    }
+
     /// The seed that is in use.
     pub(in crate::balance) fn seed(&self) -> Option<u64> {
         match self.subsetting {

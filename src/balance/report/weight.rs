@@ -40,6 +40,11 @@ impl Weight {
         }
     }
 
+    /// Who reports next begins anew.
+    pub(crate) fn forget(&self) {
+        self.since.store(NEVER, Relaxed);
+    }
+
     /// The weight as it counts now.
     pub(crate) fn get(&self, now: u64, rules: &Rules) -> Option<f64> {
         let since = self.since.load(Acquire);

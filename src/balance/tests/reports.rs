@@ -86,6 +86,30 @@ fn who_says_nothing_gets_the_mean_and_one_report_alone_counts_nothing() {
     assert!((1..=3).all(|number| (sim.share(number) - 1.0 / 3.0).abs() < 0.01));
 }
 
+// gRFC A58, `OnSubchannelBecomesReady`.
+#[test]
+fn the_blackout_begins_anew_when_an_endpoint_is_connected_to_again() {
+    let mut sim = Sim::of(&weighted(), 3);
+    let told = |number: u16| Some(report(100.0, if number == 1 { 0.25 } else { 0.5 }));
+    reported(&mut sim, 12 * SECOND, told);
+    forget_counts(&mut sim);
+    reported(&mut sim, 3 * SECOND, told);
+    assert!((sim.share(1) - 0.5).abs() < 0.01, "{}", sim.share(1));
+    let flights: Vec<_> = (0..4).map(|_| sim.pick().unwrap()).collect();
+    let first = flights.iter().find(|flight| number_of(flight.endpoint()) == 1).unwrap();
+    first.endpoint().extra().unwrap().returns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    flights.into_iter().for_each(|flight| flight.finish(sim.now, Outcome::Success));
+    // The weights are computed once a second; from then on it has the mean of the others.
+    reported(&mut sim, 2 * SECOND, told);
+    forget_counts(&mut sim);
+    reported(&mut sim, 6 * SECOND, told);
+    assert!((sim.share(1) - 1.0 / 3.0).abs() < 0.01, "in the blackout: {}", sim.share(1));
+    reported(&mut sim, 4 * SECOND, told);
+    forget_counts(&mut sim);
+    reported(&mut sim, 3 * SECOND, told);
+    assert!((sim.share(1) - 0.5).abs() < 0.01, "after it: {}", sim.share(1));
+}
+
 #[test]
 fn weights_expire() {
     let mut config = config::ClientWeighted::default();

@@ -217,6 +217,9 @@ fn run(
     life: Life,
     caller: Option<oneshot::Sender<Got>>,
 ) -> impl Future<Output = ()> + Send {
+    if pool.is_failing() {
+        pool.returned();
+    }
     pool.h1.live.fetch_add(1, Relaxed);
     let link = Arc::new(Link::new(berth.era));
     match caller {

@@ -338,6 +338,9 @@ async fn run(
     let h2 = H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
     let driver = Driver::new(halves, &h2.streams, (&pool, berth.era), retire_at, idle, distrusted);
+    if !pool.is_live() {
+        pool.returned();
+    }
     pool.h2.add(&h2);
     // Replaced while it was made, it takes no call: who waits makes another.
     if pool.dialer.is_draining() || berth.era != pool.era() {

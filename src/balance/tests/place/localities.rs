@@ -28,11 +28,53 @@ fn localities_share_by_their_weights() {
         assert!(about(share, 1.0 / 3.0), "{share} {}", named(&cluster));
         assert_eq!(world.share(9..=10), 0.0);
         world.set_down(1..=2, true);
-        // 1 · 70 to 2 · 100.
-        let share = world.share(3..=4);
-        assert!(about(share, 0.259), "{share}");
+        // 1 · 70 to 2 · 100; of the one table that hashes share, what two of it had goes to all others.
+        let (share, wanted) = (world.share(3..=4), if has_table(&cluster) { 0.2 } else { 0.259 });
+        assert!(about(share, wanted), "{share} {}", named(&cluster));
         world.set_down(1..=8, true);
         assert_eq!(world.share(9..=10), 1.0, "rather than bad ones");
+    }
+}
+
+// gRFC A42, Envoy: one ring for all localities of a priority.
+#[test]
+fn a_hash_meets_the_same_endpoint_as_where_the_endpoints_have_the_weights_themselves() {
+    let weight = |zone: &str, weight| LocalityWeight {
+        locality: Locality::new("r", zone),
+        weight,
+        ..LocalityWeight::default()
+    };
+    let balancing = Balancing { locality: LocalityBalancing::Weighted, ..Balancing::default() };
+    for cluster in policies().into_iter().filter(has_table) {
+        let weighted = Cluster {
+            localities: vec![weight("x", 1), weight("y", 3)],
+            balancing: Some(balancing.clone()),
+            ..cluster.clone()
+        };
+        let zone = |port| if port <= 2 { "x" } else { "y" };
+        let endpoints = (1..=8).map(|port| of_zone(port, zone(port))).collect();
+        let world = World::new(&weighted, Here::default(), endpoints);
+        // A quarter for two of them, the rest for six: each has an eighth.
+        let alike = World::new(&cluster, Here::default(), (1..=8).map(endpoint).collect());
+        // The own weights of endpoints are their parts of their locality's.
+        let heavy = |port: u16| config::Endpoint {
+            weight: if port == 1 { 3 } else { 1 },
+            ..of_zone(port, zone(port))
+        };
+        let uneven = World::new(&weighted, Here::default(), (1..=8).map(heavy).collect());
+        let of = |world: &World, hash| {
+            let ask = Ask::any(world.now, &world.random, &[]).hashed(Some(hash));
+            let flight = world.balancer.pick(ask).unwrap();
+            let port = port_of(flight.endpoint().spec());
+            flight.finish(world.now, Outcome::Success);
+            port
+        };
+        let mut first = 0;
+        for hash in (0..2_000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+            assert_eq!(of(&world, hash), of(&alike, hash), "{hash} {}", named(&cluster));
+            first += u32::from(of(&uneven, hash) == 1);
+        }
+        assert!(about(f64::from(first) / 2_000.0, 0.1875), "{first} {}", named(&cluster));
     }
 }
 

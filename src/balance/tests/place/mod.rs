@@ -236,10 +236,11 @@ fn sharing() -> Vec<Cluster> {
 
 /// Of these, those that make no table, which takes a while for many endpoints.
 fn without_tables() -> Vec<Cluster> {
-    let tables = |it: &Cluster| {
-        matches!(it.balancer, Some(config::Balancer::RingHash(_) | config::Balancer::Maglev(_)))
-    };
-    sharing().into_iter().filter(|it| !tables(it)).collect()
+    sharing().into_iter().filter(|it| !has_table(it)).collect()
+}
+
+fn has_table(it: &Cluster) -> bool {
+    matches!(it.balancer, Some(config::Balancer::RingHash(_) | config::Balancer::Maglev(_)))
 }
 
 /// All of them, with tables that are soon made.
