@@ -28,13 +28,16 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{self as sdk, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData},
 };
-use tokio::{io::AsyncReadExt, net::TcpListener};
+use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, task::JoinHandle};
 use tower_mesh::{Mesh, config::Address};
 
 use support::{RawServer, Server, dead_address, get, patience};
 
 /// So many calls: far more spans than the exporter's queue holds.
 const CALLS: usize = 300;
+/// So many spans wait to be exported at the most, and go together.
+const QUEUE: usize = 64;
+const BATCH: usize = 16;
 
 /// How often something was exported, and how often that failed.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +68,8 @@ fn provider(collector: &Address, exports: &Exports) -> SdkTracerProvider {
         .build()
         .unwrap();
     let config = BatchConfigBuilder::default()
-        .with_max_queue_size(64)
-        .with_max_export_batch_size(16)
+        .with_max_queue_size(QUEUE)
+        .with_max_export_batch_size(BATCH)
         .with_scheduled_delay(Duration::from_millis(1))
         .build();
     let exporter = Counted(exporter, exports.clone());
@@ -77,13 +80,19 @@ fn provider(collector: &Address, exports: &Exports) -> SdkTracerProvider {
 /// Makes calls through a traced mesh; none fails, and none waits for the collector. Tells what became of
 /// the exports, of which one has begun at least.
 async fn calls_go_on(collector: &Address) -> Exports {
-    let server = Server::named("hello").await;
     // Its drop would wait for the collector, which is the application's to decide.
     let exports = Exports::default();
     let provider = ManuallyDrop::new(provider(collector, &exports));
+    calls_with(&provider, &exports).await;
+    exports
+}
+
+/// The same with this provider.
+async fn calls_with(provider: &SdkTracerProvider, exports: &Exports) -> Mesh {
+    let server = Server::named("hello").await;
     let mesh = Mesh::builder()
         .endpoints("users", [server.address()])
-        .tracer_provider(&*provider)
+        .tracer_provider(provider)
         .build()
         .unwrap();
     let client = mesh.http();
@@ -96,7 +105,7 @@ async fn calls_go_on(collector: &Address) -> Exports {
     .await;
     assert_eq!(server.requests(), CALLS);
     until(&exports.tried).await;
-    exports
+    mesh
 }
 
 /// Waits for the first one.
@@ -167,5 +176,77 @@ async fn that_refuses() {
     let exports = calls_go_on(&address.into()).await;
     until(&refusing.0).await;
     until(&exports.failed).await;
+    serving.abort();
+}
+
+/// A collector that takes what it gets, and answers when it is let to.
+#[derive(Clone)]
+struct Slow {
+    answers: Arc<watch::Sender<bool>>,
+    spans: Arc<AtomicUsize>,
+}
+
+impl Slow {
+    async fn start() -> (Self, Address, JoinHandle<()>) {
+        let slow = Self { answers: Arc::default(), spans: Arc::default() };
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(slow.clone()))
+            .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener));
+        let serving = tokio::spawn(async move { server.await.unwrap() });
+        (slow, address.into(), serving)
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Slow {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let resources = request.get_ref().resource_spans.iter();
+        let scopes = resources.flat_map(|resource| &resource.scope_spans);
+        let spans = scopes.map(|scope| scope.spans.len()).sum();
+        self.spans.fetch_add(spans, Ordering::SeqCst);
+        let mut answers = self.answers.subscribe();
+        answers.wait_for(|answers| *answers).await.unwrap();
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_answers_after_all_calls_are_over_gets_what_its_queue_holds_and_no_more() {
+    let (slow, address, serving) = Slow::start().await;
+    let exports = Exports::default();
+    let tracing = provider(&address, &exports);
+    calls_with(&tracing, &exports).await;
+    // All calls are over, and what was exported first waits still.
+    assert_eq!(exports.tried.load(Ordering::SeqCst), 1);
+    until(&slow.spans).await;
+    slow.answers.send_replace(true);
+    let flushed = tokio::task::spawn_blocking(move || tracing.shutdown());
+    patience(flushed).await.unwrap().unwrap();
+    assert_eq!(exports.failed.load(Ordering::SeqCst), 0);
+    // A queue, a batch that is sent, and one that is filled; each call has two spans.
+    let arrived = slow.spans.load(Ordering::SeqCst);
+    assert!((1..=QUEUE + 2 * BATCH).contains(&arrived), "{arrived} of {}", 2 * CALLS);
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_never_answers_delays_no_shutdown_beyond_its_bound() {
+    let (slow, address, serving) = Slow::start().await;
+    let exports = Exports::default();
+    let tracing = provider(&address, &exports);
+    // That of the mesh waits for calls, and for no export.
+    let mesh = calls_with(&tracing, &exports).await;
+    patience(mesh.shutdown(Duration::from_secs(3600))).await;
+    until(&slow.spans).await;
+    // An export may take a minute; the application waits for as long as it says.
+    let bound = Duration::from_millis(200);
+    let ended = tokio::task::spawn_blocking(move || tracing.shutdown_with_timeout(bound));
+    assert!(patience(ended).await.unwrap().is_err(), "nothing was answered");
+    assert_eq!(exports.tried.load(Ordering::SeqCst), 1);
     serving.abort();
 }

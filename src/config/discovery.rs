@@ -90,8 +90,8 @@ pub struct DnsDiscovery {
     /// Which addresses. Default: both, IPv6 first (RFC 8305 §4).
     #[cfg_attr(feature = "serde", serde(default))]
     pub family: Option<DnsFamily>,
-    /// Whether it is asked over TCP alone. Default: only when an answer does not fit. Source: xDS
-    /// `use_tcp_for_dns_lookups`.
+    /// Whether it is asked over TCP alone. Default: only when an answer does not fit, or as `use-vc` of
+    /// `resolv.conf` says. Source: xDS `use_tcp_for_dns_lookups`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub use_tcp: Option<bool>,
     /// Servers that are asked, as `address:port`. Default: the system's.

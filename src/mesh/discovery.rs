@@ -4,20 +4,25 @@
 //! What a task finds are the endpoints of a source of its own, [`SourceId::DISCOVERY`], beside
 //! those that the sources list. The task ends with the settings that ask for it.
 
-use std::sync::{Arc, Weak, atomic::Ordering};
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::task::AbortHandle;
 
 use super::{
+    cluster::Cluster,
     inner::Inner,
     state::{Entry, State},
+    supervise::again,
 };
 use crate::{
     config::{Discovery, DnsDiscovery},
     core::Instant,
     discover::{
         Change, SourceId,
-        dns::{self, Outcome, Tell},
+        dns::{self, Ask, Inherited, Outcome, Tell},
     },
 };
 
@@ -80,26 +85,49 @@ impl Inner {
             return;
         };
         let now = Instant::now();
-        let stale = settings.stale_limit.unwrap_or(dns::STALE);
-        let inherited = before.map(|_| now.checked_add(stale).unwrap_or(now));
+        let inherited = before.map(|_| Inherited {
+            until: now.checked_add(stale_limit(&settings)).unwrap_or(now),
+            of_others: true,
+        });
         if inherited.is_none() {
             cell.discovered.await_first();
             if source != SourceId::DNS {
                 self.awaited.fetch_add(1, Ordering::AcqRel);
             }
         }
+        let ask = Arc::new(self.resolvers.get(&settings));
+        self.begin(state, name, (source, settings), inherited, ask);
+    }
+
+    /// Begins to ask for the endpoints of a cluster, and does so again should that panic.
+    fn begin(
+        &self,
+        state: &mut State,
+        name: &str,
+        (source, settings): (SourceId, DnsDiscovery),
+        inherited: Option<Inherited>,
+        ask: Arc<dyn Ask>,
+    ) {
+        let Some(entry) = state.clusters.get_mut(name) else { return };
         state.runs += 1;
         let number = state.runs;
-        let (inner, cluster) = (Weak::clone(&self.this), name.to_owned());
-        let tell = Teller { inner, cluster, number, source, told: None, used: now };
-        let ask = Arc::new(self.resolvers.get(&settings));
-        let unreachable = Arc::clone(&cell.discovered.unreachable);
+        let (inner, cell) = (Weak::clone(&self.this), Arc::downgrade(&entry.cell));
+        let unreachable = Arc::clone(&entry.cell.discovered.unreachable);
+        let (cluster, dns) = (name.to_owned(), settings.clone());
         let random = Arc::clone(&self.random);
-        let task =
-            self.spawn(dns::run(settings.clone(), inherited, ask, tell, unreachable, random));
-        if let Some(entry) = state.clusters.get_mut(name) {
-            entry.discovery = Some(Running { number, source, settings, task });
-        }
+        let mut is_first = true;
+        let task = self.spawn(again(move || {
+            let (inherited, told) = if std::mem::take(&mut is_first) {
+                (inherited, None)
+            } else {
+                (left(&inner, &cell, &dns), Some((PANICKED.to_owned(), false)))
+            };
+            let (inner, cluster, used) = (Weak::clone(&inner), cluster.clone(), Instant::now());
+            let tell = Teller { inner, cluster, number, source, told, used };
+            let (ask, random) = (Arc::clone(&ask), Arc::clone(&random));
+            dns::run(dns.clone(), inherited, ask, tell, Arc::clone(&unreachable), random)
+        }));
+        entry.discovery = Some(Running { number, source, settings, task });
     }
 
     /// The first outcome of a discovery, for whoever waits for all of them.
@@ -125,6 +153,9 @@ impl Inner {
             let change = Change::Endpoints(name.to_owned(), endpoints);
             // A refusal is reported.
             drop(self.change(&mut state, SourceId::DISCOVERY, change));
+        }
+        if let Some(note) = outcome.note {
+            self.note(&mut state, SourceId::DISCOVERY, "resolv.conf", note);
         }
         if outcome.is_over {
             if let Some(at) = outcome.last_good {
@@ -185,12 +216,28 @@ impl Drop for Teller {
         if std::thread::panicking()
             && let Some(inner) = self.inner.upgrade()
         {
-            let failure = Some("its task panicked".to_owned());
+            let failure = Some(PANICKED.to_owned());
             let outcome = Outcome { is_over: true, failure, ..Outcome::default() };
             inner.discovered(self, outcome);
         }
     }
 }
+
+/// The last good answer that a task has left that panicked: it is kept for as long as that task would
+/// have kept it.
+fn left(inner: &Weak<Inner>, cell: &Weak<Cluster>, dns: &DnsDiscovery) -> Option<Inherited> {
+    let (inner, cell) = (inner.upgrade()?, cell.upgrade()?);
+    let now = Instant::now();
+    let age = cell.discovered.age(inner.epoch.nanos(now))?;
+    let until = now.checked_add(stale_limit(dns).saturating_sub(age)).unwrap_or(now);
+    Some(Inherited { until, of_others: false })
+}
+
+fn stale_limit(dns: &DnsDiscovery) -> Duration {
+    dns.stale_limit.unwrap_or(dns::STALE)
+}
+
+const PANICKED: &str = "its task panicked";
 
 /// What reports call the endpoints of a cluster.
 fn part(cluster: &str) -> String {
@@ -199,18 +246,34 @@ fn part(cluster: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Mesh, config, discover::Static};
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+
+    use crate::{
+        Mesh,
+        config::{self, DnsDiscovery},
+        core::BoxFuture,
+        discover::{
+            SourceId, Static,
+            dns::{Answer, Ask, Question, address},
+        },
+    };
 
     use super::{Instant, Teller};
 
-    #[tokio::test]
-    async fn a_discovery_that_panics_is_reported_and_not_waited_for() {
-        // It never answers.
+    /// A mesh whose one name nobody answers for, the number of its discovery, and whose it is.
+    async fn silent() -> (Mesh, u64, SourceId) {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let dns = config::DnsDiscovery {
-            name: "dns:///users.test:80".into(),
+        let dns = DnsDiscovery {
+            name: "dns:///users.test.:80".into(),
             resolvers: vec![silent.local_addr().unwrap().into()],
-            ..config::DnsDiscovery::default()
+            family: Some(config::DnsFamily::V4Only),
+            ..DnsDiscovery::default()
         };
         let cluster = config::Cluster {
             discovery: Some(config::Discovery::Dns(dns)),
@@ -229,8 +292,83 @@ mod tests {
             }
             tokio::task::yield_now().await;
         };
+        (mesh, number, source)
+    }
+
+    /// Has an address for a second, then a bug, and then another address.
+    #[derive(Clone, Default)]
+    struct PanicsOnce(Arc<AtomicUsize>);
+
+    impl Ask for PanicsOnce {
+        fn names(&self, host: &str) -> BoxFuture<Vec<Arc<str>>> {
+            let names = vec![host.into()];
+            Box::pin(async move { names })
+        }
+
+        fn ask(&self, question: Question) -> BoxFuture<Answer> {
+            let turn = self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                let last = match turn {
+                    0 => 1,
+                    1 => panic!("as a bug would"),
+                    // It goes on to be asked, and what is there stays.
+                    2 => return Answer::Nothing { exists: false, ttl: None },
+                    _ => 2,
+                };
+                let answers = vec![address(&question.name, 1, &format!("10.0.0.{last}"))];
+                Answer::Message { answers, additionals: Vec::new() }
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_discovery_that_panics_begins_again_and_keeps_its_endpoints() {
+        let (mesh, _, source) = silent().await;
+        let asked = PanicsOnce::default();
+        {
+            let mut state = mesh.inner.state();
+            let running = state.clusters.get_mut("users").unwrap().discovery.take();
+            let settings = running.unwrap().settings.clone();
+            mesh.inner.begin(
+                &mut state,
+                "users",
+                (source, settings),
+                None,
+                Arc::new(asked.clone()),
+            );
+        }
+        let endpoints = || {
+            let state = mesh.inner.state();
+            let specs = state.clusters.get("users").unwrap().cell.core.load().balancer.specs();
+            specs.iter().map(|spec| spec.address.to_string()).collect::<Vec<_>>()
+        };
+        let until = async |turn, address: &str| {
+            let reached = async {
+                while asked.0.load(Ordering::SeqCst) < turn || endpoints() != [address] {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
+            reached.unwrap_or_else(|_| panic!("{address}: {:?}, {:?}", asked.0, endpoints()));
+        };
+        until(1, "10.0.0.1:80").await;
+        mesh.ready().await.unwrap();
+        until(2, "10.0.0.1:80").await;
+        let refused = mesh.ready().await.unwrap_err().to_string();
+        assert!(refused.contains("its task panicked; the last good answer stays"), "{refused}");
+        // Begun again it is told that there is nothing, and does not believe it.
+        until(3, "10.0.0.1:80").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(endpoints(), ["10.0.0.1:80"]);
+        until(4, "10.0.0.2:80").await;
+        mesh.ready().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_discovery_that_panics_is_reported_and_not_waited_for() {
+        let (mesh, number, source) = silent().await;
         let teller = Teller {
-            inner: std::sync::Arc::downgrade(&mesh.inner),
+            inner: Arc::downgrade(&mesh.inner),
             cluster: "users".into(),
             number,
             source,
@@ -242,7 +380,7 @@ mod tests {
             panic!("as a bug would");
         });
         assert!(task.join().is_err());
-        let ready = tokio::time::timeout(std::time::Duration::from_secs(2), mesh.ready()).await;
+        let ready = tokio::time::timeout(Duration::from_secs(2), mesh.ready()).await;
         let refused = ready.expect("it is not waited for").unwrap_err().to_string();
         assert!(refused.contains("its task panicked"), "{refused}");
     }

@@ -199,7 +199,7 @@ pub(super) mod records {
 
     use super::{Arc, Data, Record, Service};
 
-    pub(in crate::discover::dns) fn address(owner: &str, ttl: u32, address: &str) -> Record {
+    pub(crate) fn address(owner: &str, ttl: u32, address: &str) -> Record {
         Record { owner: owner.into(), ttl, data: Data::Address(address.parse().unwrap()) }
     }
 

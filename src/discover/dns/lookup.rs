@@ -59,7 +59,8 @@ impl Lookup {
         self
     }
 
-    /// Asks over TCP alone. Default: only for what UDP does not hold.
+    /// Asks over TCP alone. Default: as `use-vc` of the system says, or only for what UDP does not
+    /// hold.
     pub fn use_tcp(mut self, tcp: bool) -> Self {
         self.dns.use_tcp = Some(tcp);
         self

@@ -54,6 +54,15 @@ pub(crate) struct Machine {
     last_good: Option<Instant>,
 }
 
+/// Endpoints that are there when a name begins to be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    /// Until when they are kept while no answer comes.
+    pub(crate) until: Instant,
+    /// They are of other settings: whatever is said replaces them. Else they are a last good answer.
+    pub(crate) of_others: bool,
+}
+
 /// What is to be resolved.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -98,13 +107,14 @@ pub(crate) struct Outcome {
     pub(crate) last_good: Option<Instant>,
     /// The next round.
     pub(crate) wake: Option<Instant>,
+    /// What is to be told of the system's settings, empty for none.
+    pub(crate) note: Option<String>,
 }
 
 // === impl Machine ===
 
 impl Machine {
-    /// `inherited` until then: endpoints of earlier settings are there.
-    pub(super) fn new(plan: Plan, dns: &DnsDiscovery, inherited: Option<Instant>) -> Self {
+    pub(super) fn new(plan: Plan, dns: &DnsDiscovery, inherited: Option<Inherited>) -> Self {
         Self {
             plan,
             timing: Timing::new(dns),
@@ -114,8 +124,8 @@ impl Machine {
             haste: Haste { last: None, wait: SHORTEST },
             pairs: Pairs::new(),
             set: None,
-            inherited: inherited.is_some(),
-            kept_until: inherited,
+            inherited: inherited.is_some_and(|it| it.of_others),
+            kept_until: inherited.map(|it| it.until),
             last_good: None,
         }
     }
@@ -240,7 +250,7 @@ impl Machine {
         // What the name does not lead to any more is forgotten.
         self.known.retain(|question, _| walk.used.contains(question));
         let last_good = self.last_good;
-        Outcome { is_over: true, endpoints, failure, is_partial, last_good, wake }
+        Outcome { is_over: true, endpoints, failure, is_partial, last_good, wake, note: None }
     }
 
     /// An endpoint could not be connected to: when to ask ahead of time, if at all.

@@ -14,7 +14,7 @@
 //! | aliases (CNAME) | what they lead to, within 16 of one answer; a loop has no address |
 //! | fewer endpoints than before | those |
 //! | an answer for one family, or of some targets, and an error for the others | what was answered, and of the others the last good answer; [`ConfigDoubted`](crate::Event::ConfigDoubted) tells it |
-//! | nothing, an error, or no answer | the last good answer, for the stale limit after its TTL |
+//! | nothing, an error, or no answer; SRV records of whose targets that is true of all | the last good answer, for the stale limit after its TTL |
 //! | `0.0.0.0`, `::`, a multicast address | nothing: a connection to it would lead nowhere, or here |
 //!
 //! # SRV records
@@ -47,6 +47,7 @@ mod answer;
 mod endpoints;
 mod lookup;
 mod machine;
+mod options;
 mod presets;
 mod resolver;
 mod run;
@@ -58,14 +59,16 @@ mod tests;
 mod timing;
 mod walk;
 
+#[cfg(test)]
+pub(crate) use self::answer::{Answer, Question, records::address};
 pub use self::{
     lookup::Lookup,
     presets::{Consul, Docker, Kubernetes, Mesos},
     source::Dns,
 };
 pub(crate) use self::{
-    machine::Outcome,
+    machine::{Inherited, Outcome},
     resolver::Resolvers,
-    run::{Tell, run},
+    run::{Ask, Tell, run},
     timing::STALE,
 };

@@ -8,7 +8,10 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,7 @@ use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle, time::timeout};
 
 use super::{
     answer::{Answer, Data, Kind, MAX_ALIASES, Question, Record, Service},
+    options::Options,
     run::Ask,
     search::Search,
 };
@@ -40,17 +44,20 @@ use crate::{
 
 /// How long a question may take, all servers and repetitions included.
 const LOOKUP: Duration = Duration::from_secs(5);
+/// The same where the system's file asks for more.
+const MAX_LOOKUP: Duration = Duration::from_secs(30);
 /// How long one server may take for it.
 const TRY: Duration = Duration::from_secs(2);
-/// Repetitions after a failure.
-const REPETITIONS: usize = 1;
+/// How often it is asked, failures included.
+const ATTEMPTS: usize = 2;
 
 /// What two clusters must have in common to share a resolver.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Key {
     /// The system's, if empty.
     servers: Vec<SocketAddr>,
-    tcp: bool,
+    /// Over TCP alone; if not said, as the system says.
+    tcp: Option<bool>,
     search: Vec<String>,
     ndots: Option<u32>,
 }
@@ -73,6 +80,12 @@ struct Built {
     /// Each of them alone, if there are several: hickory takes the first answer for the answer of
     /// all, and be it that a server has failed.
     each: Vec<Servers>,
+    /// What the system's file says of how to ask.
+    options: Options,
+    /// Which of them is asked first, where that is another one each time.
+    turn: AtomicUsize,
+    /// How long a question may take.
+    within: Duration,
     hosts: Hosts,
     search: Search,
     /// What the system's files said.
@@ -116,7 +129,7 @@ impl Resolvers {
         });
         let key = Key {
             servers: said.into_iter().chain(listed).collect(),
-            tcp: dns.use_tcp.unwrap_or(false),
+            tcp: dns.use_tcp,
             search: dns.search.clone(),
             ndots: dns.ndots,
         };
@@ -141,7 +154,7 @@ impl Resolver {
     /// Asks whom these files name.
     #[cfg(test)]
     pub(super) fn of(system: System) -> Arc<Self> {
-        let key = Key { servers: Vec::new(), tcp: false, search: Vec::new(), ndots: None };
+        let key = Key { servers: Vec::new(), tcp: None, search: Vec::new(), ndots: None };
         Arc::new(Self::new(key, system))
     }
 
@@ -210,11 +223,11 @@ impl Ask for Arc<Resolver> {
             };
             let asked = Arc::clone(&built);
             let mut task = Aborting(tokio::spawn(async move { asked.ask(&question).await }));
-            let answer = match timeout(LOOKUP, &mut task.0).await {
+            let answer = match timeout(built.within, &mut task.0).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Answer::Failed("the answer could not be read".to_owned()),
                 Err(_) => {
-                    let within = LOOKUP.as_secs();
+                    let within = built.within.as_secs();
                     Answer::Failed(format!("no answer from {} within {within} s", built.servers))
                 }
             };
@@ -223,6 +236,15 @@ impl Ask for Arc<Resolver> {
             }
             answer
         })
+    }
+
+    fn note(&self) -> Option<String> {
+        if !self.key.servers.is_empty() {
+            return None;
+        }
+        // Whoever builds another tells of that.
+        let built = self.built.try_lock().ok()?;
+        Some(built.as_ref()?.options.note())
     }
 }
 
@@ -266,6 +288,10 @@ impl Built {
     }
 
     async fn ask(&self, question: &Question) -> Answer {
+        if self.options.no_aaaa && question.kind == Kind::Aaaa {
+            //= resolv.conf(5): `no-aaaa` has such questions answered as if there were no records
+            return Answer::Nothing { exists: true, ttl: Some(u32::MAX >> 1) };
+        }
         let kind = match question.kind {
             Kind::A => RecordType::A,
             Kind::Aaaa => RecordType::AAAA,
@@ -308,13 +334,11 @@ impl Built {
             Ok(name) => name,
             Err(error) => return Answer::Failed(error.to_string()),
         };
-        let mut said = self.all.lookup(&name, kind).await;
-        for server in &self.each {
-            if !said.as_ref().is_err_and(is_of_one) {
-                break;
-            }
-            said = server.lookup(&name, kind).await.or(said);
-        }
+        let said = if self.options.rotate {
+            self.in_turn(&name, kind).await
+        } else {
+            self.of_all(&name, kind).await
+        };
         match said {
             Ok(lookup) => Answer::Message {
                 answers: lookup.answers().iter().filter_map(record).collect(),
@@ -322,6 +346,33 @@ impl Built {
             },
             Err(error) => failure(&error, &self.servers),
         }
+    }
+
+    /// The answer of all, and of each alone where one has failed.
+    async fn of_all(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
+        let mut said = self.all.lookup(name, kind).await;
+        for server in &self.each {
+            if !said.as_ref().is_err_and(is_of_one) {
+                break;
+            }
+            said = server.lookup(name, kind).await.or(said);
+        }
+        said
+    }
+
+    /// The answer of the first that has one, beginning with another server each time.
+    //= resolv.conf(5): `rotate` spreads the query load among all listed servers
+    async fn in_turn(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.each.len();
+        let asked = self.options.attempts.unwrap_or(ATTEMPTS) * self.each.len();
+        let mut said = Err(NetError::NoConnections);
+        for server in self.each.iter().cycle().skip(first).take(asked) {
+            said = server.lookup(name, kind).await;
+            if said.as_ref().map_or_else(is_denial, |_| true) {
+                break;
+            }
+        }
+        said
     }
 }
 
@@ -356,10 +407,17 @@ impl Servers {
 fn is_of_one(error: &NetError) -> bool {
     match error {
         NetError::Timeout | NetError::Io(_) | NetError::NoConnections => false,
+        error => !is_denial(error),
+    }
+}
+
+/// Whether this is an answer: that there is nothing.
+fn is_denial(error: &NetError) -> bool {
+    match error {
         NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => {
-            !matches!(response_code, ResponseCode::NXDomain | ResponseCode::NoError)
+            matches!(response_code, ResponseCode::NXDomain | ResponseCode::NoError)
         }
-        _ => true,
+        _ => false,
     }
 }
 
@@ -408,6 +466,7 @@ fn text(name: &Name) -> Arc<str> {
 
 fn build(key: &Key, system: &System) -> Result<Built, String> {
     let files = if key.servers.is_empty() { system.files() } else { Files::default() };
+    let mut said = Options::read(files[0].as_deref().unwrap_or_default());
     let (mut config, mut options, hosts) = if key.servers.is_empty() {
         system.read(&files)
     } else {
@@ -425,7 +484,9 @@ fn build(key: &Key, system: &System) -> Result<Built, String> {
         },
         ndots: key.ndots.map_or(options.ndots, |ndots| ndots as usize),
     };
-    if key.tcp {
+    // One server alone is always its turn.
+    said.rotate &= config.name_servers.len() > 1;
+    if key.tcp.unwrap_or(said.use_vc) {
         for server in &mut config.name_servers {
             server.connections.retain(|connection| {
                 connection.protocol == hickory_resolver::config::ProtocolConfig::Tcp
@@ -438,8 +499,10 @@ fn build(key: &Key, system: &System) -> Result<Built, String> {
     });
     let servers = servers.collect::<Vec<_>>().join(" or ");
     options.cache_size = 0;
-    options.timeout = TRY;
-    options.attempts = REPETITIONS;
+    let attempts = said.attempts.unwrap_or(ATTEMPTS);
+    options.timeout = said.timeout.unwrap_or(TRY);
+    // hickory counts those after the first; of servers in turn each is asked once at a time.
+    options.attempts = if said.rotate { 0 } else { attempts - 1 };
     options.use_hosts_file = ResolveHosts::Never;
     options.server_ordering_strategy = ServerOrderingStrategy::QueryStatistics;
     let all = Servers::new(&config, &options)?;
@@ -450,7 +513,11 @@ fn build(key: &Key, system: &System) -> Result<Built, String> {
             each.push(Servers::new(&alone, &options)?);
         }
     }
-    Ok(Built { all, each, hosts, search, files, servers })
+    let rounds = if said.rotate { attempts * each.len() } else { attempts };
+    let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+    let within = options.timeout.saturating_mul(rounds).clamp(LOOKUP, MAX_LOOKUP);
+    let turn = AtomicUsize::new(0);
+    Ok(Built { all, each, options: said, turn, within, hosts, search, files, servers })
 }
 
 // === impl System ===

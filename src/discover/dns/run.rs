@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     answer::{Answer, Question},
-    machine::{Machine, Outcome, Plan},
+    machine::{Inherited, Machine, Outcome, Plan},
     several,
 };
 use crate::{
@@ -34,6 +34,11 @@ pub(crate) trait Ask: Send + Sync {
     fn names(&self, host: &str) -> BoxFuture<Vec<Arc<str>>>;
 
     fn ask(&self, question: Question) -> BoxFuture<Answer>;
+
+    /// What is to be told of the system's settings, empty for none; nothing if others count.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Who is told.
@@ -42,11 +47,10 @@ pub(crate) trait Tell: Send {
     fn tell(&mut self, outcome: Outcome) -> Option<Instant>;
 }
 
-/// Asks for as long as it is polled. `inherited`: endpoints of earlier settings are there, and
-/// kept until then while no answer comes.
+/// Asks for as long as it is polled. `inherited`: endpoints are there.
 pub(crate) async fn run(
     dns: DnsDiscovery,
-    inherited: Option<Instant>,
+    inherited: Option<Inherited>,
     ask: Arc<dyn Ask>,
     tell: impl Tell,
     unreachable: Arc<Notify>,
@@ -62,7 +66,7 @@ pub(crate) async fn run(
 /// The same of one name.
 pub(super) async fn one(
     dns: DnsDiscovery,
-    inherited: Option<Instant>,
+    inherited: Option<Inherited>,
     ask: Arc<dyn Ask>,
     mut tell: impl Tell,
     unreachable: Arc<Notify>,
@@ -89,7 +93,8 @@ pub(super) async fn one(
     loop {
         machine.begin(Instant::now(), random.ratio(), forced);
         round(&mut machine, &*ask, &mut tell).await;
-        let outcome = machine.finish(Instant::now());
+        let mut outcome = machine.finish(Instant::now());
+        outcome.note = ask.note();
         let wake = outcome.wake;
         let wake = earliest(wake, tell.tell(outcome));
         forced = sleep(&machine, wake, &unreachable).await;

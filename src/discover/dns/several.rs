@@ -10,7 +10,7 @@ use futures_util::future::{Either, join_all, select};
 use tokio::sync::Notify;
 
 use super::{
-    machine::{Outcome, summary},
+    machine::{Inherited, Outcome, summary},
     run::{Ask, Tell, one},
 };
 use crate::{
@@ -44,7 +44,7 @@ struct Part<T> {
 /// Asks for all of them for as long as it is polled.
 pub(super) async fn run(
     dns: DnsDiscovery,
-    inherited: Option<Instant>,
+    inherited: Option<Inherited>,
     ask: Arc<dyn Ask>,
     tell: impl Tell,
     unreachable: Arc<Notify>,
@@ -124,6 +124,7 @@ impl<T> Several<T> {
             // As old as the oldest of them.
             last_good: self.names.iter().filter_map(|name| name.last_good).min(),
             wake: outcome.wake,
+            note: outcome.note,
         })
     }
 

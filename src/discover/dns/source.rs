@@ -41,8 +41,8 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Asks the servers of the system (`/etc/resolv.conf`), in its search domains; names of its
-    /// file of hosts are not asked for.
+    /// Asks the servers of the system (`/etc/resolv.conf`), in its search domains and as its options
+    /// say; names of its file of hosts are not asked for.
     pub fn system() -> Self {
         Self::default()
     }
@@ -95,7 +95,8 @@ impl Dns {
         self
     }
 
-    /// Asks over TCP alone. Default: only for what UDP does not hold.
+    /// Asks over TCP alone. Default: as `use-vc` of the system says, or only for what UDP does not
+    /// hold.
     pub fn use_tcp(mut self, tcp: bool) -> Self {
         self.usual.use_tcp = Some(tcp);
         self

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use super::{
     answer::{self, Found, Kind, Question, Service},
     endpoints::{self, Pairs},
-    machine::Machine,
+    machine::{Machine, summary},
 };
 use crate::{
     config::{Address, DnsFamily, DnsKind, Endpoint},
@@ -51,8 +51,21 @@ pub(super) struct Walk {
     /// The last answer about the name itself, of one family at least, was a good one.
     pub(super) is_answered: bool,
     pub(super) endpoints: Vec<Endpoint>,
-    /// When the name itself was last answered well, and until when that is kept.
+    /// When the name itself was last answered well, and until when that is kept; of SRV records, what
+    /// their targets were.
     pub(super) good: Option<(Instant, Instant)>,
+    targets: Targets,
+}
+
+/// What the addresses of SRV targets rest on.
+#[derive(Default)]
+struct Targets {
+    /// The last answer about one of them was a good one.
+    is_answered: bool,
+    /// The records themselves have addresses.
+    beside: bool,
+    /// When one was last answered well, and until when that is kept: the longest of all.
+    good: Option<(Instant, Instant)>,
 }
 
 // === impl Machine ===
@@ -89,7 +102,8 @@ impl Machine {
                 // Nothing may be said of the names behind it.
                 return walk;
             }
-            walk.denied.push(self.denial(name, &asked));
+            let what = if self.plan.kind == DnsKind::Srv { "service" } else { "address" };
+            walk.denied.push(self.denial(name, &asked, what));
         }
         walk
     }
@@ -154,12 +168,11 @@ impl Machine {
         known.any(|known| known.found.is_some() && known.trouble.is_none())
     }
 
-    fn denial(&self, name: &str, asked: &[Question]) -> String {
+    fn denial(&self, name: &str, asked: &[Question], what: &str) -> String {
         let exists = asked.iter().any(|question| {
             let trouble = self.known.get(question).and_then(|known| known.trouble.as_ref());
             matches!(trouble, Some(Trouble::Nothing { exists: true }))
         });
-        let what = if self.plan.kind == DnsKind::Srv { "service" } else { "address" };
         if exists { format!("{name} has no {what}") } else { format!("{name} does not exist") }
     }
 
@@ -220,8 +233,33 @@ impl Machine {
         }
         walk.endpoints = endpoints::ranked(groups);
         if walk.endpoints.is_empty() && walk.failures.is_empty() {
-            walk.denied.push(format!("{name}: none of its targets has an address"));
+            walk.denied.push(self.denial_of_targets(name, services));
         }
+        // Records without an address are no answer: what is relied on is no newer than its addresses.
+        let Targets { is_answered, beside, good } = walk.targets;
+        walk.is_answered &= is_answered;
+        if let (false, Some((at, until)), Some(target)) = (beside, walk.good, good) {
+            let at = if is_answered { at } else { at.min(target.0) };
+            walk.good = Some((at, until.min(target.1)));
+        }
+    }
+
+    /// That no target has an address, and why.
+    fn denial_of_targets(&self, name: &str, services: &[Service]) -> String {
+        let mut seen = BTreeSet::new();
+        let targets = services.iter().filter(|service| seen.insert(&service.target));
+        let denials = targets.filter_map(|Service { target, .. }| {
+            let asked = self.of_host(target);
+            let is_known = asked.iter().any(|question| self.known.contains_key(question));
+            is_known.then(|| self.denial(target, &asked, "address"))
+        });
+        let denials: Vec<String> = denials.collect();
+        let mut text = format!("{name}: none of its targets has an address");
+        if !denials.is_empty() {
+            text += ": ";
+            text += &summary(&denials);
+        }
+        text
     }
 
     /// The addresses of a target: in its name, beside it in the answer, or asked for.
@@ -234,18 +272,32 @@ impl Machine {
     ) -> Vec<IpAddr> {
         let family = self.plan.family;
         if let Some(address) = answer::of_consul(&service.target) {
+            walk.targets.came_along();
             return endpoints::allowed(family, &[address]);
         }
         if let Some(glue) = found.glue.get(&service.target) {
             let glue = endpoints::allowed(family, glue);
             if !glue.is_empty() {
+                walk.targets.came_along();
                 return glue;
             }
         }
         let questions = self.of_host(&service.target);
+        walk.targets.is_answered |= self.is_answered(&questions);
+        let good = walk.targets.good.into_iter().chain(self.good(&questions));
+        walk.targets.good = good.max_by_key(|(_, until)| *until);
         let views = questions.iter().filter_map(|question| self.view(question, now, walk));
         let addresses: Vec<IpAddr> = views.flat_map(|found| found.addresses.clone()).collect();
         endpoints::allowed(family, &addresses)
+    }
+}
+
+// === impl Targets ===
+
+impl Targets {
+    /// An address came along with the records.
+    fn came_along(&mut self) {
+        (self.is_answered, self.beside) = (true, true);
     }
 }
 

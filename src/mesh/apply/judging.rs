@@ -123,7 +123,13 @@ impl Inner {
     }
 
     /// Keeps what a source says of a part, and tells it if it is new.
-    pub(super) fn note(&self, state: &mut State, source: SourceId, part: &str, note: String) {
+    pub(in crate::mesh) fn note(
+        &self,
+        state: &mut State,
+        source: SourceId,
+        part: &str,
+        note: String,
+    ) {
         if note.is_empty() {
             if let Some(by) = state.notes.get_mut(part) {
                 by.remove(&source);

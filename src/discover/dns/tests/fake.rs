@@ -134,6 +134,19 @@ impl Told {
         let told = self.0.lock().unwrap();
         told.iter().rev().find(|(_, outcome)| outcome.is_over)?.1.failure.clone()
     }
+
+    /// Whether the failure is that of a part.
+    pub(super) fn is_partial(&self) -> bool {
+        let told = self.0.lock().unwrap();
+        let newest = told.iter().rev().find(|(_, outcome)| outcome.is_over);
+        newest.is_some_and(|(_, outcome)| outcome.is_partial)
+    }
+
+    /// When the endpoints were taken away, in seconds.
+    pub(super) fn gone(&self) -> Option<f64> {
+        let history = self.history();
+        history.iter().find(|(_, set)| set.is_empty()).map(|(at, _)| at.as_secs_f64())
+    }
 }
 
 /// `address+more weight /priority`, the weight only if it is not 1, the priority only if not 0.

@@ -3,6 +3,7 @@
 mod answers;
 mod fake;
 mod machine;
+mod options;
 #[cfg(feature = "file")]
 mod presets;
 mod services;

@@ -178,6 +178,91 @@ async fn a_target_that_stalls_does_not_keep_the_others_waiting() {
     assert!(users.told.failure().unwrap().contains("b. A: no answer"));
 }
 
+/// A service of one target, known for a second.
+async fn known(dns: DnsDiscovery, ttl: u32) -> Resolved {
+    let dns = DnsDiscovery {
+        family: Some(DnsFamily::V4Only),
+        jitter: Some(Duration::ZERO),
+        stale_limit: Some(Duration::from_secs(100)),
+        ..dns
+    };
+    let records = Does::Say(vec![service(NAME, ttl, "0 1 80 a.")]);
+    let users = Resolved::new(dns, &[(SRV, records), ("a. A", host("a.", &["10.0.0.1"], 10))]);
+    users.pass(1.0).await;
+    users
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_all_fail_are_named_and_their_last_good_addresses_are_no_part_of_an_answer() {
+    for (does, why) in [
+        (Does::Fail("the server says SERVFAIL"), "a. A: the server says SERVFAIL"),
+        (Does::Stall, "a. A: no answer within 5 s"),
+    ] {
+        let users = known(srv(), 10).await;
+        users.server.set("a. A", does);
+        users.pass(16.0).await;
+        assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+        assert_eq!(users.told.failure().as_deref(), Some(why));
+        assert!(!users.told.is_partial(), "nothing of it was answered");
+    }
+    // Beside one that answers it is a part.
+    let users = known(srv(), 10).await;
+    users.server.set(SRV, services(&["0 1 80 a.", "0 1 80 b."]));
+    users.server.set("b. A", Does::Fail("SERVFAIL"));
+    users.pass(11.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+    assert_eq!(users.told.failure().as_deref(), Some("b. A: SERVFAIL"));
+    assert!(users.told.is_partial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_do_not_exist_are_named() {
+    let users = known(srv(), 10).await;
+    users.server.set("a. A", Does::Deny(Some(5)));
+    users.pass(11.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+    let why = "_http._tcp.users.: none of its targets has an address: a. does not exist";
+    assert_eq!(users.told.failure().as_deref(), Some(why));
+    assert!(!users.told.is_partial());
+    // One of them exists, and has none.
+    users.server.set(SRV, services(&["0 1 80 a.", "0 1 80 b.", "5 1 81 b."]));
+    users.server.set("b. A", Does::Say(Vec::new()));
+    users.pass(11.0).await;
+    let why = format!("{why}; b. has no address");
+    assert_eq!(users.told.failure(), Some(why));
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_all_fail_are_kept_for_the_stale_limit_after_their_ttl_and_no_longer() {
+    let elsewhere = || Some(services(&["0 1 80 b."]));
+    for (ttl, srv_says, a, b) in [
+        (10, None, Does::Fail("SERVFAIL"), Does::Deny(None)),
+        (10, None, Does::Stall, Does::Deny(None)),
+        (10, None, Does::Deny(Some(5)), Does::Deny(None)),
+        (10, None, Does::Deny(None), Does::Deny(None)),
+        // The records are believed for longer than the addresses.
+        (60, None, Does::Fail("SERVFAIL"), Does::Deny(None)),
+        (60, None, Does::Deny(Some(5)), Does::Deny(None)),
+        // They lead to others, who fail.
+        (10, elsewhere(), Does::Deny(Some(5)), Does::Fail("SERVFAIL")),
+        (10, elsewhere(), Does::Deny(Some(5)), Does::Deny(Some(5))),
+    ] {
+        let users = known(srv(), ttl).await;
+        users.server.set("a. A", a);
+        users.server.set("b. A", b);
+        if let Some(says) = srv_says {
+            users.server.set(SRV, says);
+        }
+        users.pass(107.0).await;
+        assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+        assert!(users.told.failure().is_some());
+        users.pass(150.0).await;
+        let gone = users.told.gone().expect("they are kept for ever");
+        // A question that is under way then is awaited.
+        assert!((110.0..115.1).contains(&gone), "{gone}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_targets_are_cut_and_told_and_asked_few_at_a_time() {
     let records: Vec<String> = (0..10_000).map(|n| format!("0 1 80 h{n}.")).collect();

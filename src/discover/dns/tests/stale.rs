@@ -8,7 +8,7 @@ use super::{
             Kind,
             records::{address, service},
         },
-        machine::{Machine, Plan},
+        machine::{Inherited, Machine, Plan},
     },
     fake::{Does, Resolved, named},
 };
@@ -32,12 +32,6 @@ fn one(ttl: u32) -> Does {
     Does::Say(vec![address("users.", ttl, "10.0.0.1")])
 }
 
-/// When the endpoints were taken away.
-fn gone(users: &Resolved) -> Option<f64> {
-    let history = users.told.history();
-    history.iter().find(|(_, set)| set.is_empty()).map(|(at, _)| at.as_secs_f64())
-}
-
 #[tokio::test(start_paused = true)]
 async fn whatever_goes_wrong_the_last_good_answer_is_kept_for_the_stale_limit_after_its_ttl() {
     let lie = Does::Say(vec![address("bank.", 10, "10.6.6.6")]);
@@ -52,7 +46,7 @@ async fn whatever_goes_wrong_the_last_good_answer_is_kept_for_the_stale_limit_af
         assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
         assert!(users.told.failure().is_some());
         users.pass(8.0).await;
-        let gone = gone(&users).unwrap();
+        let gone = users.told.gone().unwrap();
         // A question that is under way then is awaited.
         assert!((110.0..115.1).contains(&gone), "{gone}");
     }
@@ -69,7 +63,7 @@ async fn an_answer_that_is_good_again_begins_the_limit_anew() {
         users.pass(70.0).await;
         assert_eq!(users.told.failure(), None);
     }
-    assert_eq!(gone(&users), None);
+    assert_eq!(users.told.gone(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +76,7 @@ async fn an_empty_answer_followed_by_failures_is_still_one_that_is_not_believed(
     users.pass(78.0).await;
     assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
     users.pass(2.0).await;
-    assert!(gone(&users).is_some());
+    assert!(users.told.gone().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +158,8 @@ async fn endpoints_of_earlier_settings_are_kept_through_failures_and_replaced_by
     };
     use super::super::answer::{Answer, Question};
     let question = || Question { name: "users.".into(), kind: Kind::A };
-    let inherited = || Machine::new(plan(), &settings(), Some(now + STALE));
+    let there = Inherited { until: now + STALE, of_others: true };
+    let inherited = || Machine::new(plan(), &settings(), Some(there));
     let mut machine = inherited();
     machine.begin(now, 0.0, false);
     machine.answered(question(), Answer::Failed("SERVFAIL".into()), now);

@@ -19,15 +19,15 @@ use super::super::{
 };
 
 /// A name server that knows every name by one address, or answers SERVFAIL.
-struct Server {
-    address: SocketAddr,
-    fails: Arc<AtomicBool>,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) fails: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    async fn at(address: SocketAddr, says: [u8; 4]) -> Self {
+    pub(super) async fn at(address: SocketAddr, says: [u8; 4]) -> Self {
         let socket = UdpSocket::bind(address).await.unwrap();
         let address = socket.local_addr().unwrap();
         let (fails, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -44,7 +44,7 @@ impl Server {
         Self { address, fails, asked, task }
     }
 
-    fn asked(&self) -> usize {
+    pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
@@ -56,7 +56,7 @@ impl Drop for Server {
 }
 
 /// The question with one address of 30 s, if it is for one.
-fn answer(question: &[u8], says: Option<[u8; 4]>) -> Vec<u8> {
+pub(super) fn answer(question: &[u8], says: Option<[u8; 4]>) -> Vec<u8> {
     let name = question[12..].iter().position(|byte| *byte == 0).unwrap();
     let end = 12 + name + 5;
     let is_a = question[end - 3] == 1;
@@ -72,13 +72,13 @@ fn answer(question: &[u8], says: Option<[u8; 4]>) -> Vec<u8> {
     answer
 }
 
-fn write(folder: &Path, resolv_conf: &str, hosts: &str) {
+pub(super) fn write(folder: &Path, resolv_conf: &str, hosts: &str) {
     fs::write(folder.join("resolv.conf"), resolv_conf).unwrap();
     fs::write(folder.join("hosts"), hosts).unwrap();
 }
 
 /// The address that a name has, or what is told instead.
-async fn address(resolver: &Arc<Resolver>, name: &str) -> Result<String, String> {
+pub(super) async fn address(resolver: &Arc<Resolver>, name: &str) -> Result<String, String> {
     match resolver.ask(Question::new(&name.into(), Kind::A)).await {
         Answer::Message { answers, .. } => match &answers[..] {
             [one] => match &one.data {
