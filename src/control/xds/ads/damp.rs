@@ -10,6 +10,10 @@ use std::{collections::VecDeque, time::Duration};
 use super::backoff;
 use crate::core::Instant;
 
+/// Between refusals, and between acceptances of the same, beyond what may go out at once.
+pub(super) const REFUSALS_APART: Duration = Duration::from_secs(1);
+pub(super) const REPEATS_APART: Duration = Duration::from_millis(100);
+
 /// Contents that were refused since the last acceptance, and are known again.
 const REMEMBERED: usize = 8;
 
@@ -55,7 +59,8 @@ impl Allowance {
             self.left = left;
             return None;
         }
-        // The next to be earned is used up, once: a later reply takes the place of one that waits.
+        // The next to be earned is used up, once: a later reply takes the place of one that waits, or
+        // goes behind it ([`Type`](super::subscription::Type)).
         if since <= now {
             self.since = self.since.and_then(|since| since.checked_add(self.per));
         }
@@ -70,8 +75,8 @@ impl Default for Damp {
         Self {
             refused: VecDeque::new(),
             accepted: None,
-            refusals: Allowance::new(8, Duration::from_secs(1)),
-            repeats: Allowance::new(64, Duration::from_millis(100)),
+            refusals: Allowance::new(8, REFUSALS_APART),
+            repeats: Allowance::new(64, REPEATS_APART),
             last: None,
             on_stream: false,
         }

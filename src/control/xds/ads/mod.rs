@@ -16,7 +16,7 @@
 //! | timer | 15 s from the request on an open stream, only for what is not held; 30 s with `resource_timer_is_transient_error` | gRFC A57, A88 |
 //! | backoff | 1 s × 1.6, at most 120 s, ± 20 %; anew after an answer, or where the server need not say anything for as long as a resource is waited for, and then streams at least 1 s apart | gRFC A27; the silence own |
 //! | repeated NACK | at most one per backoff ([`damp`]) | own |
-//! | replies by delta | each answer has one of its own; at most 64 wait for their time | incremental xDS |
+//! | replies by delta | each answer has one of its own; at most 64 wait for their time, and go out one by one: refusals 1 s apart, acceptances of the same 100 ms | incremental xDS; the pace own |
 //! | sent by delta before it is asked for | it is given up, then asked for: istiod, which sends a sidecar all listeners and clusters, is silent otherwise | own |
 //! | asked for again without an answer | one new stream before it is said to be absent ([`dropped`]) | own |
 

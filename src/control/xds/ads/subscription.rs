@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Mode, damp::Damp, dropped::Dropped};
+use super::{
+    Mode,
+    damp::{Damp, REFUSALS_APART, REPEATS_APART},
+    dropped::Dropped,
+};
 use crate::core::Instant;
 
 /// A name that is asked for.
@@ -33,8 +37,35 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    fn is_due(&self, now: Instant) -> bool {
-        self.at.is_none_or(|at| at <= now)
+    fn is_refusal(&self) -> bool {
+        self.reason.is_some()
+    }
+}
+
+/// Replies that had to wait go out one by one: when the next of each sort may.
+#[derive(Debug, Default)]
+struct Pace {
+    refusal: Option<Instant>,
+    acceptance: Option<Instant>,
+}
+
+impl Pace {
+    /// When it may go out; none: at once.
+    fn due_at(&self, reply: &Reply) -> Option<Instant> {
+        let next = if reply.is_refusal() { self.refusal } else { self.acceptance };
+        reply.at.map(|at| next.map_or(at, |next| next.max(at)))
+    }
+
+    fn is_due(&self, reply: &Reply, now: Instant) -> bool {
+        self.due_at(reply).is_none_or(|at| at <= now)
+    }
+
+    fn went_out(&mut self, reply: &Reply, now: Instant) {
+        match reply.at {
+            Some(_) if reply.is_refusal() => self.refusal = now.checked_add(REFUSALS_APART),
+            Some(_) => self.acceptance = now.checked_add(REPEATS_APART),
+            None => {}
+        }
     }
 }
 
@@ -58,6 +89,7 @@ pub(super) struct Type {
     /// What has still to be said to answers, the oldest first: of the state of the world to the newest alone,
     /// for it has all that those before it had.
     replies: VecDeque<Reply>,
+    pace: Pace,
     /// The names are to be told once more: a refusal went out, and they have not been answered.
     pub(super) retold: bool,
     /// The next stream is to ask for everything, whatever is held.
@@ -163,6 +195,9 @@ impl Type {
     ) {
         self.is_tainted |= version == self.accepted;
         let at = self.damp.refuse(now, content);
+        // It does not overtake those that wait.
+        let waits = mode == Mode::Delta && self.replies.iter().any(Reply::is_refusal);
+        let at = at.or_else(|| waits.then_some(now));
         self.answer(mode, Reply { nonce, reason: Some(reason), at });
     }
 
@@ -181,12 +216,11 @@ impl Type {
 
     /// One reply less waits: the oldest refusal is said in the next one, or an acceptance is not said.
     fn make_room(&mut self) {
-        let is_refusal = |reply: &Reply| reply.reason.is_some();
-        let Some(first) = self.replies.iter().position(is_refusal) else {
+        let Some(first) = self.replies.iter().position(Reply::is_refusal) else {
             drop(self.replies.pop_front());
             return;
         };
-        let Some(next) = self.replies.iter().skip(first + 1).position(is_refusal) else {
+        let Some(next) = self.replies.iter().skip(first + 1).position(Reply::is_refusal) else {
             drop(self.replies.remove(usize::from(first == 0)));
             return;
         };
@@ -200,17 +234,19 @@ impl Type {
     }
 
     pub(super) fn reply_is_due(&self, now: Instant) -> bool {
-        self.replies.iter().any(|reply| reply.is_due(now))
+        self.replies.iter().any(|reply| self.pace.is_due(reply, now))
     }
 
     /// The oldest reply that is due.
     pub(super) fn take_reply(&mut self, now: Instant) -> Option<Reply> {
-        let place = self.replies.iter().position(|reply| reply.is_due(now))?;
-        self.replies.remove(place)
+        let place = self.replies.iter().position(|reply| self.pace.is_due(reply, now))?;
+        let reply = self.replies.remove(place)?;
+        self.pace.went_out(&reply, now);
+        Some(reply)
     }
 
     pub(super) fn reply_at(&self) -> Option<Instant> {
-        self.replies.iter().filter_map(|reply| reply.at).min()
+        self.replies.iter().filter_map(|reply| self.pace.due_at(reply)).min()
     }
 
     /// The stream is gone: what was of it is forgotten, the version stays.
@@ -218,6 +254,7 @@ impl Type {
         self.solicited = false;
         self.nonce.clear();
         self.replies.clear();
+        self.pace = Pace::default();
         self.retold = false;
         self.removed.clear();
         self.dropped.clear();

@@ -97,7 +97,7 @@ fn each_of_many_refusals_is_told_and_an_acceptance_takes_the_place_of_none() {
         bed.message(0, delta(CDS, &nonce.to_string(), &[(name, "1", &bad)], &[]));
     }
     bed.message(0, delta(CDS, "good", &[("good", "1", "v1")], &[]));
-    bed.pass(Duration::from_secs(2));
+    bed.pass(Duration::from_secs(12));
     let sent = bed.sent_delta();
     for (nonce, name) in names.iter().enumerate() {
         let nonce = nonce.to_string();
@@ -119,7 +119,7 @@ fn refusals_that_wait_have_a_bound_and_none_of_their_reasons_is_lost() {
         let bad = format!("bad {nonce:03}.");
         bed.message(0, delta(CDS, &nonce.to_string(), &[("c", &nonce.to_string(), &bad)], &[]));
     }
-    bed.pass(Duration::from_secs(2));
+    bed.pass(Duration::from_secs(65));
     let sent = bed.sent_delta();
     assert_eq!(sent.len(), 9 + 64);
     let texts = sent.iter().map(|it| it.error_detail.as_ref().unwrap().message.as_str());
@@ -208,6 +208,80 @@ fn the_last_name_of_a_type_is_given_up_and_the_next_is_no_wildcard() {
     bed.close(0, "reset");
     bed.reopen();
     assert_eq!(bed.requests(), ["EDS +[e] -[] i=[] n= node"], "nothing is said of clusters");
+}
+
+/// Each answer has a refusal of its own, and those that wait go out one by one.
+#[test]
+fn refusals_that_wait_do_not_go_out_together() {
+    let names: Vec<String> = (0..100).map(|at| format!("n{at}.")).collect();
+    let mut bed = Bed::delta();
+    for kind in Kind::ALL {
+        for name in &names {
+            bed.watch(kind, name);
+        }
+    }
+    bed.requests();
+    for (at, name) in names.iter().enumerate() {
+        for kind in Kind::ALL {
+            let why = format!("bad {at}");
+            bed.message(0, delta(kind, &format!("{kind} {at}"), &[(name, "1", &why)], &[]));
+        }
+    }
+    let mut refused = Vec::new();
+    let mut count = |bed: &mut Bed| {
+        let sent = bed.sent_delta().into_iter().filter_map(|request| request.error_detail);
+        let before = refused.len();
+        refused.extend(sent.map(|error| error.message));
+        refused.len() - before
+    };
+    assert_eq!(count(&mut bed), Kind::ALL.len() * 9, "of each type the first, and an allowance");
+    for second in 0..64 {
+        bed.pass(Duration::from_secs(1));
+        assert_eq!(count(&mut bed), Kind::ALL.len(), "second {second}");
+    }
+    bed.pass(Duration::from_secs(60));
+    assert_eq!(count(&mut bed), 0);
+    // None is lost.
+    for name in &names {
+        let of_name = refused.iter().filter(|text| text.contains(name.as_str())).count();
+        assert_eq!(of_name, Kind::ALL.len(), "{name}");
+    }
+}
+
+/// What is refused while others wait goes behind them.
+#[test]
+fn a_refusal_does_not_go_before_those_that_wait() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    bed.requests();
+    let refuse = |bed: &mut Bed, at: u32| {
+        bed.message(0, delta(CDS, &at.to_string(), &[("a", "1", &format!("bad {at}"))], &[]));
+    };
+    (0..30).for_each(|at| refuse(&mut bed, at));
+    bed.requests();
+    for second in 0..10 {
+        bed.pass(Duration::from_millis(1500));
+        refuse(&mut bed, 100 + second);
+        let sent = bed.sent_delta();
+        assert!((1..=2).contains(&sent.len()), "{}", sent.len());
+        assert!(sent.iter().all(|it| it.response_nonce.parse::<u32>().unwrap() < 30));
+    }
+}
+
+/// A server that says the same as soon as it is acknowledged.
+#[test]
+fn acceptances_that_wait_do_not_go_out_together() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    bed.requests();
+    for nonce in 0..200 {
+        bed.message(0, delta(CDS, &nonce.to_string(), &[("a", "1", "v1")], &[]));
+    }
+    assert_eq!(bed.requests().len(), 65);
+    for _ in 0..5 {
+        bed.pass(Duration::from_secs(1));
+        assert_eq!(bed.requests().len(), 10);
+    }
 }
 
 #[test]
