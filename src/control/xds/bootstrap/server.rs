@@ -1,14 +1,20 @@
 //! One control plane: where it is, how its stream is secured, and what it is known to do.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue};
 
 use super::target::Target;
 use crate::config::ConfigError;
 
-/// One control plane of a [`Bootstrap`](super::Bootstrap). Equal ones are the same: all meshes of a
-/// process share one stream to it.
+/// One control plane of a [`Bootstrap`](super::Bootstrap). Equal ones are the same, however their place is
+/// spelled: all meshes of a process share one stream to it.
 ///
 /// ```no_run
 /// use tower_mesh::control::xds::{Bootstrap, Server, ServerTls};
@@ -24,7 +30,7 @@ use crate::config::ConfigError;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Eq, Hash, PartialEq)]
+#[derive(Clone)]
 #[must_use]
 pub struct Server {
     pub(crate) uri: Arc<str>,
@@ -75,6 +81,8 @@ pub(crate) struct Features {
     /// It is asked for changes (delta) instead of the state of the world.
     pub(crate) delta: bool,
 }
+
+// === impl Server ===
 
 impl Server {
     /// One that is reached in plaintext. For a Unix socket, and for networks that are secured
@@ -151,6 +159,11 @@ impl Server {
         self
     }
 
+    /// Where it is, for all spellings of its place; by its text where that is none.
+    pub(crate) fn place(&self) -> Result<Target, Arc<str>> {
+        self.target().map(Target::place).map_err(|_| Arc::clone(&self.uri))
+    }
+
     /// Where it listens.
     pub(crate) fn target(&self) -> Result<Target, String> {
         Target::parse(&self.uri)
@@ -208,6 +221,27 @@ impl Server {
                 refuse("headers", &name, why);
             }
         }
+    }
+}
+
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { uri, creds, call_creds, headers, features } = self;
+        *creds == other.creds
+            && *call_creds == other.call_creds
+            && *headers == other.headers
+            && *features == other.features
+            && (*uri == other.uri || self.place() == other.place())
+    }
+}
+
+impl Eq for Server {}
+
+impl Hash for Server {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { uri: _, creds, call_creds, headers, features } = self;
+        self.place().hash(state);
+        (creds, call_creds, headers, features).hash(state);
     }
 }
 

@@ -53,6 +53,14 @@ impl Target {
         }
     }
 
+    /// The same for each spelling of a place: of a socket its absolute path.
+    pub(crate) fn place(self) -> Self {
+        match self {
+            Self::Unix(path) => Self::Unix(std::path::absolute(&path).unwrap_or(path)),
+            Self::Host { .. } | Self::Addresses(_) => self,
+        }
+    }
+
     /// The name by which the server is asked for, and which its certificate must have.
     #[cfg(any(test, feature = "_tls"))]
     pub(crate) fn name(&self) -> String {
@@ -157,6 +165,23 @@ mod tests {
         ] {
             assert_eq!(Target::parse(text).as_ref(), Ok(&target), "{text}");
         }
+    }
+
+    #[test]
+    fn each_spelling_of_a_place_is_that_place() {
+        let place = |text: &str| Target::parse(text).unwrap().place();
+        for [one, other] in [
+            ["unix:/run/XDS", "unix:///run/XDS"],
+            ["unix:/run/XDS", "unix:/run/.//XDS"],
+            ["XDS.example", "dns:///xds.example:443"],
+            ["127.0.0.1:9", "ipv4:127.0.0.1:9"],
+        ] {
+            assert_eq!(place(one), place(other), "{one} {other}");
+        }
+        assert_ne!(place("unix:XDS"), place("unix:/XDS"));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(place("unix:XDS"), place(&format!("unix:{}/XDS", here.display())));
+        assert_eq!(place("unix:XDS"), place("unix:./XDS"));
     }
 
     #[test]

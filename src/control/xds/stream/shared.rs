@@ -234,10 +234,11 @@ where
 /// What listens at a Unix socket is an agent of this pod, which has one client.
 fn check<D: Decode>(entries: &[Entry<D>], bootstrap: &Bootstrap) -> Result<(), ConfigErrors> {
     for server in bootstrap.every_server() {
-        let is_agent = matches!(server.target(), Ok(Target::Unix(_)));
-        let uri = &server.uri;
-        let is_asked =
-            |entry: &Entry<D>| entry.bootstrap.every_server().iter().any(|other| other.uri == *uri);
+        let (uri, place) = (&server.uri, server.place());
+        let is_agent = matches!(place, Ok(Target::Unix(_)));
+        let is_asked = |entry: &Entry<D>| {
+            entry.bootstrap.every_server().iter().any(|other| other.place() == place)
+        };
         if is_agent && entries.iter().any(is_asked) {
             let why = "another mesh of this process asks the same agent by another bootstrap, and \
                        each would cut the other's stream: give both the same bootstrap";

@@ -120,6 +120,11 @@ async fn an_agent_is_never_asked_by_two_of_a_process() {
     let same = subscribe("a").unwrap();
     let error = subscribe("b").unwrap_err().to_string();
     assert!(error.contains(&uri) && error.contains("same bootstrap"), "{error}");
+    // By whatever spelling.
+    let other = Server::insecure(uri.replace("unix:", "unix://"));
+    let other = Bootstrap::builder().server(other).node_id("b").build().unwrap();
+    let refused = REGISTRY.subscribe(Arc::new(other), Handle::current(), |_| Plain);
+    assert!(refused.is_err_and(|error| error.to_string().contains("same bootstrap")));
     drop((one, same));
     within(async {
         while subscribe("b").is_err() {
@@ -127,6 +132,29 @@ async fn an_agent_is_never_asked_by_two_of_a_process() {
         }
     })
     .await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_spellings_of_a_socket_are_one_stream() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let path = std::path::absolute(dir.path().join("XDS")).unwrap();
+    let relative = dir.path().join("XDS");
+    let plane = AdsServer::start_unix(&path).await.unwrap();
+    plane.set([Resource::cluster("a")]);
+    let mut meshes = Vec::new();
+    for uri in [
+        format!("unix:{}", path.display()),
+        format!("unix://{}", path.display()),
+        format!("unix:{}", relative.display()),
+        format!("unix:{}", path.display().to_string().replace("/XDS", "/.//XDS")),
+    ] {
+        let mut mesh = Mesh::to([Server::insecure(&*uri)]);
+        mesh.watch(Kind::Cluster, "a");
+        mesh.gets(Kind::Cluster, "a").await;
+        meshes.push(mesh);
+    }
+    assert_eq!((plane.streams(), plane.connections()), (1, 1));
 }
 
 #[tokio::test]
