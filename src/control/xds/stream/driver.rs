@@ -18,7 +18,7 @@ use tokio::{
 
 use self::keeping::fit;
 use super::{
-    dial::{Aborted, Dialer},
+    dial::Aborted,
     figures::{self, Counted},
     one::{self, Closed, Event, Requests, Way},
     reports::{self, Means, Report, Reports, Said},
@@ -211,7 +211,7 @@ where
         runtime: &Handle,
     ) -> Self {
         let (settings, servers) = settings(bootstrap);
-        let way = |server: Server| Arc::new(Way { dialer: Dialer::new(&server, runtime), server });
+        let way = |server: Server| Arc::new(Way::new(server, runtime));
         Self {
             client: Client::new(settings, decode, seed),
             ways: servers.into_iter().map(way).collect(),

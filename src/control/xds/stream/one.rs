@@ -7,13 +7,13 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use http::HeaderName;
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{
     dial::{self, Connection, Dialer},
     outbox::{Outbox, Outgoing, outbox},
-    token,
+    token::Tokens,
 };
 use crate::{
     control::xds::{
@@ -26,7 +26,8 @@ use crate::{
 /// A server, and what it takes to reach it.
 pub(super) struct Way {
     pub(super) server: Server,
-    pub(super) dialer: Dialer,
+    dialer: Dialer,
+    tokens: Tokens,
 }
 
 /// What becomes of a stream.
@@ -69,6 +70,43 @@ pub(super) fn requests(delta: bool) -> (Requests, Body) {
     }
 }
 
+// === impl Way ===
+
+impl Way {
+    /// Follows the files that it needs on this runtime.
+    pub(super) fn new(server: Server, runtime: &Handle) -> Self {
+        Self { dialer: Dialer::new(&server, runtime), tokens: Tokens::default(), server }
+    }
+
+    /// A connection to it ([`Dialer::connect`]).
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, in words.
+    pub(super) async fn connect(&self) -> Result<Connection, String> {
+        self.dialer.connect().await
+    }
+
+    /// What is shown to the server.
+    pub(super) async fn metadata(&self) -> Result<MetadataMap, Status> {
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in &self.server.headers {
+            let name = HeaderName::try_from(name.as_bytes());
+            let value = http::HeaderValue::from_str(value);
+            // The bootstrap has been checked.
+            let (Ok(name), Ok(value)) = (name, value) else { continue };
+            headers.append(name, value);
+        }
+        for CallCreds::TokenFile(path) in &self.server.call_creds {
+            let header = self.tokens.read(path).await.map_err(Status::unavailable)?;
+            headers.append(http::header::AUTHORIZATION, header);
+        }
+        Ok(MetadataMap::from_headers(headers))
+    }
+}
+
+// === impl Requests ===
+
 impl Requests {
     pub(super) fn send(&self, request: Request) {
         match (self, request) {
@@ -103,8 +141,8 @@ async fn live(
 ) -> Result<(), Status> {
     let unavailable = |why: String| Status::unavailable(why);
     let origin = dial::origin(&way.server).map_err(unavailable)?;
-    let metadata = metadata(&way.server).await?;
-    let mut connection = way.dialer.connect().await.map_err(unavailable)?;
+    let metadata = way.metadata().await?;
+    let mut connection = way.connect().await.map_err(unavailable)?;
     let distrusted = connection.distrusted.take();
     tell(Event::Opened);
     let client = AggregatedDiscoveryServiceClient::<Connection>::with_origin(connection, origin)
@@ -183,23 +221,6 @@ async fn permitted(worked: &Semaphore) -> bool {
         }
         Err(_) => false,
     }
-}
-
-/// What is shown to the server.
-pub(super) async fn metadata(server: &Server) -> Result<MetadataMap, Status> {
-    let mut headers = http::HeaderMap::new();
-    for (name, value) in &server.headers {
-        let name = HeaderName::try_from(name.as_bytes());
-        let value = http::HeaderValue::from_str(value);
-        // The bootstrap has been checked.
-        let (Ok(name), Ok(value)) = (name, value) else { continue };
-        headers.append(name, value);
-    }
-    for CallCreds::TokenFile(path) in &server.call_creds {
-        let header = token::read(path).await.map_err(Status::unavailable)?;
-        headers.append(http::header::AUTHORIZATION, header);
-    }
-    Ok(MetadataMap::from_headers(headers))
 }
 
 /// What a status says, with what is behind it.

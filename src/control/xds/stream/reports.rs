@@ -272,8 +272,8 @@ async fn live(
     tell: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<(), Status> {
     let origin = dial::origin(&way.server).map_err(Status::unavailable)?;
-    let metadata = one::metadata(&way.server).await?;
-    let mut connection = way.dialer.connect().await.map_err(Status::unavailable)?;
+    let metadata = way.metadata().await?;
+    let mut connection = way.connect().await.map_err(Status::unavailable)?;
     let distrusted = connection.distrusted.take();
     tell(Event::Opened);
     let mut client = LoadReportingServiceClient::<Connection>::with_origin(connection, origin);

@@ -1,33 +1,68 @@
 //! Tokens in files (gRFC A97), read for each stream.
 
 use std::{
+    io,
     path::Path,
+    sync::Arc,
+    thread,
     time::{Duration, SystemTime},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use serde_json::Value;
+use tokio::sync::{Semaphore, oneshot};
 
-/// The `authorization` of the token in this file.
-///
-/// # Errors
-///
-/// Why it cannot be shown; never a part of it.
-pub(super) async fn read(path: &Path) -> Result<HeaderValue, String> {
-    let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || content(&owned)).await;
-    let shown = path.display();
-    let text = match read {
-        Ok(Ok(text)) => text,
-        Ok(Err(error)) => return Err(format!("the token {shown} cannot be read: {error}")),
-        Err(_) => return Err(format!("the token {shown} cannot be read: it was broken off")),
-    };
-    let header = header(text.trim(), SystemTime::now());
-    header.map_err(|why| format!("the token {shown} cannot be used: {why}"))
+use super::dial::CONNECT_TIMEOUT;
+
+/// Reads the tokens for one server, one at a time: a file that never answers keeps one thread, however
+/// often a stream is begun.
+pub(super) struct Tokens(Arc<Semaphore>);
+
+// === impl Tokens ===
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
 }
 
-fn content(path: &Path) -> std::io::Result<String> {
+impl Tokens {
+    /// The `authorization` of the token in this file.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be shown; never a part of it.
+    pub(super) async fn read(&self, path: &Path) -> Result<HeaderValue, String> {
+        let shown = path.display();
+        let text = match tokio::time::timeout(CONNECT_TIMEOUT, self.content(path)).await {
+            Ok(Ok(text)) => text,
+            Ok(Err(error)) => return Err(format!("the token {shown} cannot be read: {error}")),
+            Err(_) => {
+                return Err(format!(
+                    "the token {shown} was not read within {CONNECT_TIMEOUT:?}: does its file system \
+                     answer, and is it a file?"
+                ));
+            }
+        };
+        let header = header(text.trim(), SystemTime::now());
+        header.map_err(|why| format!("the token {shown} cannot be used: {why}"))
+    }
+
+    /// On a thread of its own: a runtime that ends waits for those that it has lent out.
+    async fn content(&self, path: &Path) -> io::Result<String> {
+        let turn = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
+        let (tell, told) = oneshot::channel();
+        let path = path.to_owned();
+        thread::Builder::new().name("mesh-xds-token".to_owned()).spawn(move || {
+            drop(tell.send(content(&path)));
+            drop(turn);
+        })?;
+        told.await.unwrap_or_else(|_| Err(io::Error::other("it was broken off")))
+    }
+}
+
+fn content(path: &Path) -> io::Result<String> {
     use std::io::Read;
 
     let mut text = String::new();
@@ -105,7 +140,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_cannot_be_read_is_named() {
-        let error = read(Path::new("/nowhere/token")).await.unwrap_err();
+        let error = Tokens::default().read(Path::new("/nowhere/token")).await.unwrap_err();
         assert!(error.contains("/nowhere/token"), "{error}");
+    }
+
+    /// Nobody writes into it.
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_does_not_answer_is_given_up_in_time_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let (tokens, began) = (Tokens::default(), tokio::time::Instant::now());
+        for _ in 0..3 {
+            let error = tokens.read(&path).await.unwrap_err();
+            assert!(error.contains(&*path.to_string_lossy()), "{error}");
+            assert!(error.contains("within 10s"), "{error}");
+        }
+        let waited = began.elapsed();
+        assert!((30..31).contains(&waited.as_secs()), "{waited:?}");
     }
 }
