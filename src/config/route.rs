@@ -22,6 +22,11 @@ pub struct Route {
     pub clusters: Vec<WeightedCluster>,
     /// How one of the clusters is chosen, once for all attempts of a call. Default: by weight.
     pub choice: ClusterChoice,
+    /// The header of a request with a number that stands in for chance where `choice` is by weight: its
+    /// remainder by the sum of the weights says which cluster, so that those on the way of a call who ask
+    /// alike choose alike. One that is not there once, or is no number of 64 bits, is passed over. Default:
+    /// none. Source: xDS `header_name`.
+    pub choice_header: Option<String>,
     /// The header that names the cluster, in place of `clusters`: one that a source defines. The call
     /// must be allowed by the rules of the services that lead there, too. Default: none. Source: xDS
     /// `cluster_header`.

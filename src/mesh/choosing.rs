@@ -25,6 +25,8 @@ pub(crate) enum Choosing {
     FirstAvailable,
     /// By the hash of the request.
     Hashed,
+    /// By the number that a header has.
+    Number(HeaderName),
     /// The one that a header names.
     Header(Box<ByHeader>),
 }
@@ -47,6 +49,7 @@ impl Choosing {
         match self {
             Self::FirstAvailable => "the first that is available".to_owned(),
             Self::Hashed => "by the hash of the request".to_owned(),
+            Self::Number(name) => format!("by the number in the header `{name}`"),
             Self::Header(by) => {
                 format!("the one that the header `{}` names, else {}", by.name, by.missing.as_u16())
             }
@@ -89,6 +92,14 @@ pub(crate) fn first_available(route: &Route, now: u64) -> usize {
             && cluster.line().any(|it| it.core.load().balancer.has_well(wanted, now))
     };
     route.clusters.iter().position(|(_, target)| works(target)).unwrap_or(0)
+}
+
+/// The number that stands in for chance, if the request has it.
+//= Envoy WeightedClusterEntry: one value, an unsigned number of 64 bits; what is none is passed over
+pub(crate) fn number<B>(name: &HeaderName, request: &Request<B>) -> Option<u64> {
+    let mut values = request.headers().get_all(name).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    value.to_str().ok()?.trim().parse().ok()
 }
 
 /// What the choice of a cluster is hashed by.

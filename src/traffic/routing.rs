@@ -202,6 +202,7 @@ fn foreign(service: &config::Service) -> Vec<ConfigError> {
         refuse(route.policy != Policy::default(), format!("{path}policy"), ELSEWHERE);
         for (is_said, field) in [
             (route.choice != ClusterChoice::Weighted, "choice"),
+            (route.choice_header.is_some(), "choice_header"),
             (route.cluster_header.is_some(), "cluster_header"),
             (!route.subset.is_empty(), "subset"),
             (!route.overrides.is_empty(), "overrides"),

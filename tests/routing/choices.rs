@@ -131,6 +131,43 @@ async fn the_first_cluster_with_an_endpoint_that_works_gets_all() {
     world.until("a", || get("/")).await;
 }
 
+/// As an Envoy on the way that asks for the same header.
+#[tokio::test]
+async fn a_number_in_a_header_chooses_among_clusters_by_their_weights() {
+    let world = World::new(&format!(
+        "services:\n  shop:\n    routes:\n\
+         \x20     - {{choice_header: x-share, clusters: [{{name: a, weight: 2}}, {{name: b}}]}}\n{CLUSTERS}"
+    ))
+    .await;
+    for (number, expected) in
+        [("0", "a"), ("1", "a"), ("2", "b"), ("5", "b"), ("18446744073709551615", "a")]
+    {
+        for _ in 0..5 {
+            assert_eq!(world.who(with("/", &[("x-share", number)])).await, expected, "{number}");
+        }
+    }
+    let client = world.mesh.client("shop").unwrap();
+    let shares = |request| {
+        let explained = client.explain(&request).unwrap();
+        let shares: Vec<_> = explained.clusters.iter().map(|it| it.share).collect();
+        (shares, explained.route.choice.unwrap())
+    };
+    let (of, choice) = shares(with("/", &[("x-share", "2")]));
+    assert_eq!((of, &*choice), (vec![0.0, 1.0], "by the number in the header `x-share`"));
+    // What is no number leaves it to chance.
+    for headers in [
+        &[][..],
+        &[("x-share", "-1")],
+        &[("x-share", "one")],
+        &[("x-share", "18446744073709551616")],
+        &[("x-share", "2"), ("x-share", "2")],
+    ] {
+        let (of, choice) = shares(with("/", headers));
+        assert!(of.iter().all(|share| *share > 0.3), "{headers:?} {of:?}");
+        assert!(choice.ends_with("which has none: by weight"), "{choice}");
+    }
+}
+
 #[tokio::test]
 async fn a_hash_chooses_among_clusters_by_their_weights() {
     let world = World::new(&format!(
@@ -229,6 +266,15 @@ async fn what_cannot_be_chosen_is_refused_with_its_place() {
             "a route has either `clusters` or `cluster_header`",
         ),
         ("{cluster_header: x, choice: hashed}", "there is no `choice`"),
+        (
+            "{choice_header: \"a b\", clusters: [{name: a}]}",
+            "routes[0].choice_header = a b: is not a header name",
+        ),
+        (
+            "{choice_header: x, choice: hashed, clusters: [{name: a}]}",
+            "routes[0].choice_header = x: means nothing beside",
+        ),
+        ("{choice_header: x, cluster_header: y}", "routes[0].choice_header = x: means nothing"),
         (
             "{cluster_header: x, missing_cluster_status: 200}",
             "routes[0].missing_cluster_status = 200: must be in 400..=599",

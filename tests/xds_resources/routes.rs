@@ -9,17 +9,22 @@ use envoy_types::{
     pb::{
         envoy::{
             config::{
-                core::v3::{HeaderValue, HeaderValueOption, RuntimeFractionalPercent},
+                core::v3::{
+                    HeaderValue, HeaderValueOption, HttpProtocolOptions, RuntimeFractionalPercent,
+                },
                 listener::v3::{ApiListener, Listener},
                 route::v3::{
-                    HeaderMatcher, RedirectAction, Route, RouteAction, RouteConfiguration,
-                    RouteMatch, VirtualHost, WeightedCluster,
+                    HeaderMatcher, InternalRedirectPolicy, RedirectAction, Route, RouteAction,
+                    RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
                     header_matcher::HeaderMatchSpecifier,
                     redirect_action::{PathRewriteSpecifier, SchemeRewriteSpecifier},
                     route::Action,
-                    route_action::{ClusterSpecifier, HostRewriteSpecifier},
+                    route_action::{
+                        ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration,
+                        RequestMirrorPolicy,
+                    },
                     route_match::PathSpecifier,
-                    weighted_cluster::ClusterWeight,
+                    weighted_cluster::{ClusterWeight, RandomValueSpecifier},
                 },
             },
             extensions::filters::{
@@ -42,7 +47,7 @@ use envoy_types::{
                 v3::FractionalPercent,
             },
         },
-        google::protobuf::{Any, BoolValue, UInt32Value},
+        google::protobuf::{Any, BoolValue, Duration as PbDuration, UInt32Value},
     },
     util::pack_any,
 };
@@ -67,12 +72,16 @@ fn sidecar(plane: &AdsServer, node: &str) -> Mesh {
 
 /// A listener whose fault filter does nothing by itself, and that knows one upgrade.
 fn listener(name: &str) -> Resource {
+    listener_with(name, |_| {})
+}
+
+fn listener_with(name: &str, change: impl FnOnce(&mut HttpConnectionManager)) -> Resource {
     let filter = |name: &str, any: Any| HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(any)),
         ..HttpFilter::default()
     };
-    let manager = HttpConnectionManager {
+    let mut manager = HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
             route_config_name: "routes".to_owned(),
@@ -87,6 +96,7 @@ fn listener(name: &str) -> Resource {
         }],
         ..HttpConnectionManager::default()
     };
+    change(&mut manager);
     let listener = Listener {
         name: name.to_owned(),
         api_listener: Some(ApiListener { api_listener: Some(pack_any(manager)) }),
@@ -114,12 +124,15 @@ fn to(cluster: &str) -> RouteAction {
 }
 
 fn routes(routes: Vec<Route>) -> Resource {
-    let host = VirtualHost {
+    configuration(VirtualHost {
         name: "users".to_owned(),
         domains: vec!["users".to_owned()],
         routes,
         ..VirtualHost::default()
-    };
+    })
+}
+
+fn configuration(host: VirtualHost) -> Resource {
     let routes = RouteConfiguration {
         name: "routes".to_owned(),
         virtual_hosts: vec![host],
@@ -167,6 +180,102 @@ async fn a_header_names_the_cluster() {
     }
     let error = send(&mesh, get("/named")).await.unwrap_err();
     assert_eq!(error.http_status(), StatusCode::NOT_FOUND, "{error}");
+}
+
+/// Two by equal weights, and a header with a number in place of chance.
+#[tokio::test]
+async fn a_number_in_a_header_stands_in_for_chance() {
+    let weight = |name: &str| ClusterWeight {
+        name: name.to_owned(),
+        weight: Some(UInt32Value { value: 1 }),
+        ..ClusterWeight::default()
+    };
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: vec![weight("blue"), weight("green")],
+            random_value_specifier: Some(RandomValueSpecifier::HeaderName("x-share".to_owned())),
+            ..WeightedCluster::default()
+        })),
+        ..RouteAction::default()
+    };
+    let (plane, _blue, _green) = two(vec![route(rule("/"), action)]).await;
+    let mesh = sidecar(&plane, "share");
+    for (number, wanted) in [("0", "blue "), ("1", "green "), ("18446744073709551615", "green ")] {
+        for _ in 0..20 {
+            let mut request = get("/");
+            request.headers_mut().insert("x-share", Http::from_static(number));
+            let (_, text) = send(&mesh, request).await.unwrap();
+            assert!(text.starts_with(wanted), "{number}: {text}");
+        }
+    }
+    assert!(!mesh.describe().to_string().contains("header_name"), "{}", mesh.describe());
+}
+
+/// A route that is silent has what its listener says.
+#[tokio::test]
+async fn a_time_of_zero_on_a_route_takes_away_what_its_listener_says() {
+    let seconds = |seconds| Some(PbDuration { seconds, nanos: 0 });
+    let free = RouteAction {
+        timeout: seconds(0),
+        idle_timeout: seconds(0),
+        max_stream_duration: Some(MaxStreamDuration {
+            max_stream_duration: seconds(0),
+            ..MaxStreamDuration::default()
+        }),
+        ..to("blue")
+    };
+    let all = vec![route(rule("/free"), free), route(rule("/"), to("blue"))];
+    let (plane, _blue, _green) = two(all).await;
+    plane.set([listener_with("0.0.0.0_80", |manager| {
+        manager.stream_idle_timeout = seconds(9);
+        manager.common_http_protocol_options = Some(HttpProtocolOptions {
+            max_stream_duration: seconds(7),
+            ..HttpProtocolOptions::default()
+        });
+    })]);
+    let mesh = sidecar(&plane, "zero");
+    assert!(body(&mesh, "/free").await.unwrap().starts_with("blue "));
+    let client = mesh.client("users").unwrap();
+    for (path, wanted) in [("/free", ["none"; 3]), ("/", ["15s", "9s", "7s"])] {
+        let explained = client.explain(&get(path)).unwrap();
+        let told = |name: &str| {
+            let setting = explained.route.settings.iter().find(|it| it.name == name).unwrap();
+            setting.value.clone()
+        };
+        let told = ["timeout", "idle_timeout", "max_stream_duration"].map(told);
+        assert_eq!(told, wanted, "{path}");
+    }
+}
+
+/// What nothing here does of hosts and routes stands with its resource and field.
+#[tokio::test]
+async fn what_of_hosts_and_routes_is_not_done_is_told_by_resource_and_field() {
+    let mirror =
+        RequestMirrorPolicy { cluster_header: "x-to".to_owned(), ..RequestMirrorPolicy::default() };
+    let action = RouteAction {
+        request_mirror_policies: vec![mirror],
+        internal_redirect_policy: Some(InternalRedirectPolicy::default()),
+        ..to("blue")
+    };
+    let (plane, _blue, _green) = two(Vec::new()).await;
+    plane.set([configuration(VirtualHost {
+        name: "users".to_owned(),
+        domains: vec!["users".to_owned()],
+        routes: vec![route(rule("/"), action)],
+        require_tls: 2,
+        ..VirtualHost::default()
+    })]);
+    let mesh = sidecar(&plane, "noted-routes");
+    assert!(body(&mesh, "/").await.unwrap().starts_with("blue "));
+    let told = mesh.describe().to_string();
+    let note = told.lines().find(|line| line.starts_with("note: RDS resource routes: ")).unwrap();
+    for field in [
+        "virtual_hosts[0].require_tls: no call is redirected",
+        "virtual_hosts[0].routes[0].route.request_mirror_policies[0].cluster_header: ",
+        "virtual_hosts[0].routes[0].route.internal_redirect_policy: ",
+    ] {
+        assert!(note.contains(field), "{field}: {note}");
+    }
 }
 
 /// Where a redirect of this kind leads under `/NAME`.

@@ -15,6 +15,7 @@ impl Checker {
             matches,
             clusters,
             choice,
+            choice_header,
             cluster_header,
             cluster_plugin,
             missing_cluster_status,
@@ -53,6 +54,15 @@ impl Checker {
                 "means nothing beside `choice: first_available`: the order says who is first";
             let weight = clusters.get(place).map_or(0, |target| target.weight);
             self.refuse(&format!("clusters[{place}].weight"), weight, reason);
+        }
+        if let Some(name) = choice_header {
+            if HeaderName::try_from(name).is_err() {
+                self.refuse("choice_header", name, "is not a header name");
+            }
+            if *choice != ClusterChoice::Weighted || cluster_header.is_some() {
+                let reason = "means nothing beside another `choice`, or `cluster_header`";
+                self.refuse("choice_header", name, reason);
+            }
         }
         if let Some(name) = cluster_header {
             self.cluster_header(name, route);

@@ -86,6 +86,10 @@ pub(super) fn choose(
                 None => route.clusters.place(inner.random.next()),
             }
         }
+        Some(Choosing::Number(name)) => match choosing::number(name, request) {
+            Some(number) => route.clusters.place_of_hash(number),
+            None => route.clusters.place(inner.random.next()),
+        },
         Some(Choosing::Header(_)) | None => route.clusters.place(inner.random.next()),
     })
 }

@@ -179,7 +179,10 @@ fn choosing(route: &config::Route, steps: &Steps, mirrors: &Arc<[Mirror]>) -> Op
         })));
     }
     match route.choice {
-        ClusterChoice::Weighted => None,
+        ClusterChoice::Weighted => {
+            let by = route.choice_header.as_ref()?;
+            HeaderName::try_from(by).ok().map(Choosing::Number)
+        }
         ClusterChoice::FirstAvailable => Some(Choosing::FirstAvailable),
         ClusterChoice::Hashed => Some(Choosing::Hashed),
     }

@@ -56,6 +56,11 @@ pub(super) fn sent(call: &Call<'_>, rule: Option<&Rule>) -> Sent {
             only = hash.map(|hash| route.clusters.place_of_hash(hash));
             note = if only.is_none() { ", which has none yet: by weight" } else { "" };
         }
+        Some(Choosing::Number(name)) => {
+            only = choosing::number(name, call.request)
+                .map(|number| route.clusters.place_of_hash(number));
+            note = if only.is_none() { ", which has none: by weight" } else { "" };
+        }
         Some(Choosing::Header(_)) | None => {}
     }
     let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();

@@ -10,6 +10,7 @@ pub(super) const RUNS: &[&str] = &[
     "services.a.filters[0].rewrite.host=endpoint",
     "services.a.routes[0].choice=first_available",
     "services.a.routes[0].choice=hashed",
+    "services.a.routes[0].choice_header",
     "services.a.routes[0].matches[0].fraction.key",
     "services.a.routes[0].matches[0].metadata[0].namespace",
     "services.a.routes[0].upgrades[0].protocol",

@@ -175,8 +175,13 @@ fn weighted(walk: &mut Walk, context: &Context, pb: &PbWeighted, route: &mut Rou
     let PbWeighted { clusters, total_weight, runtime_key_prefix, random_value_specifier } = pb;
     walk.no_runtime("runtime_key_prefix", runtime_key_prefix);
     match random_value_specifier {
-        Some(RandomValueSpecifier::HeaderName(_)) => {
-            walk.note("header_name", "not supported yet: the share is by chance");
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            //= Envoy: not an empty name, nor a pseudo-header, which no caller sets
+            if name.is_empty() || name.starts_with(':') {
+                let reason = "must be the name of a header, and no pseudo-header";
+                return walk.refuse("header_name", name, reason);
+            }
+            route.config.choice_header = Some(name.clone());
         }
         Some(RandomValueSpecifier::UseHashPolicy(it)) if it.value => {
             route.config.choice = ClusterChoice::Hashed;

@@ -141,7 +141,6 @@ fn of_host(
         return walk.lacks("matcher", "given", "not supported yet: give `routes`");
     }
     for (is_said, field) in [
-        (pb.require_tls != 0, "require_tls"),
         (pb.cors.is_some(), "cors"),
         (!pb.virtual_clusters.is_empty(), "virtual_clusters"),
         (pb.retry_policy_typed_config.is_some(), "retry_policy_typed_config"),
@@ -150,6 +149,9 @@ fn of_host(
     ] {
         walk.note_if(is_said, field, IGNORED);
     }
+    // Of who accepts calls: whoever calls `http` there is sent to `https`.
+    let why = "no call is redirected: clusters say how connections are secured";
+    walk.note_if(pb.require_tls != 0, "require_tls", why);
     let overrides = overrides(walk, context, &pb.typed_per_filter_config)?;
     let edits = Edits::read(
         walk,

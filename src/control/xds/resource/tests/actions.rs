@@ -223,6 +223,24 @@ fn clusters_by_the_hash_and_with_a_host_of_their_own() {
 }
 
 #[test]
+fn clusters_by_the_number_in_a_header() {
+    let by = |name: &str| {
+        weighted(|list| {
+            list.random_value_specifier = Some(RandomValueSpecifier::HeaderName(name.into()));
+        })
+    };
+    for decoder in [proxyless(), sidecar()] {
+        let read = one_route(&decoder, route(prefix("/"), by("x-share"))).unwrap();
+        assert_eq!(read.choice, ClusterChoice::Weighted);
+        assert_eq!(read.choice_header.as_deref(), Some("x-share"));
+    }
+    for name in ["", ":path"] {
+        refuses(one_route(&sidecar(), route(prefix("/"), by(name))), "header_name");
+    }
+    refuses(one_route(&sidecar(), route(prefix("/"), by("a b"))), "choice_header");
+}
+
+#[test]
 fn keys_set_the_shares_of_matches_and_mirrors() {
     let fraction = |key: &str| RuntimeFractionalPercent {
         default_value: Some(FractionalPercent { numerator: 5, denominator: 0 }),

@@ -24,8 +24,7 @@ use envoy_types::pb::{
             listener::v3::ApiListener,
             route::v3::{
                 ClusterSpecifierPlugin, CorsPolicy, InternalRedirectPolicy, RetryPolicy, Vhds,
-                VirtualCluster, WeightedCluster,
-                weighted_cluster::{ClusterWeight, RandomValueSpecifier},
+                VirtualCluster, WeightedCluster, weighted_cluster::ClusterWeight,
             },
         },
         extensions::{
@@ -374,9 +373,6 @@ fn of_routes(seen: &mut Seen) {
     };
     of("total_weight", &|it| it.total_weight = wrapped(8));
     of("runtime_key_prefix", &|it| it.runtime_key_prefix = "k".into());
-    of("random_value_specifier", &|it| {
-        it.random_value_specifier = Some(RandomValueSpecifier::HeaderName("h".into()));
-    });
 }
 
 fn of_listeners(seen: &mut Seen) {
