@@ -197,7 +197,7 @@ impl Type {
         let at = self.damp.refuse(now, content);
         // It does not overtake those that wait.
         let waits = mode == Mode::Delta && self.replies.iter().any(Reply::is_refusal);
-        let at = at.or(waits.then_some(now));
+        let at = at.or_else(|| waits.then_some(now));
         self.answer(mode, Reply { nonce, reason: Some(reason), at });
     }
 
