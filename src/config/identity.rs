@@ -38,6 +38,17 @@ pub(crate) struct Pem {
     pub(crate) roots: Option<Vec<u8>>,
 }
 
+// === impl IdentityFiles ===
+
+#[cfg(feature = "_tls")]
+impl IdentityFiles {
+    /// Whether the other is the same but for how often it is read.
+    pub(crate) fn are_read_at_other_times(&self, other: &Self) -> bool {
+        self.poll_interval != other.poll_interval
+            && Self { poll_interval: other.poll_interval, ..self.clone() } == *other
+    }
+}
+
 impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pem")

@@ -4,6 +4,8 @@
 mod files;
 mod inline;
 mod resolved;
+#[cfg(all(test, feature = "tls-aws-lc-rs"))]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -59,6 +61,9 @@ struct Named {
     identities: BTreeMap<String, IdentityHandle>,
     trust: BTreeMap<String, Vec<TrustHandle>>,
 }
+
+/// When certificates expire, by a label and its value.
+pub(crate) type Expiries = BTreeMap<(&'static str, Arc<str>), SystemTime>;
 
 /// What clusters use that name no other.
 const DEFAULT: &str = "default";
@@ -129,17 +134,27 @@ impl Keys {
         }
     }
 
-    /// When each own certificate expires, by what its source calls it; of one name the earliest.
-    pub(crate) fn expiries(&self) -> BTreeMap<Arc<str>, SystemTime> {
-        let read = self.files.values().flat_map(BTreeMap::values);
-        let read = read.filter_map(|read| read.identity.as_ref());
-        let mut expiries = BTreeMap::new();
-        for handle in self.code.identities.values().chain(read) {
-            let Some(own) = handle.state().good else { continue };
-            let name: Arc<str> =
-                handle.part().strip_prefix("identity ").unwrap_or(handle.part()).into();
-            let at = expiries.entry(name).or_insert_with(|| own.not_after());
-            *at = own.not_after().min(*at);
+    /// When each own certificate and the first root of each source expires, by a label and what the
+    /// source calls it; of one name the earliest.
+    pub(crate) fn expiries(&self) -> Expiries {
+        let read = || self.files.values().flat_map(BTreeMap::values);
+        let mut expiries = Expiries::new();
+        let mut tell = |label, part: &Arc<str>, kind: &str, at: SystemTime| {
+            let name: Arc<str> = part.strip_prefix(kind).unwrap_or(part).into();
+            let first = expiries.entry((label, name)).or_insert(at);
+            *first = at.min(*first);
+        };
+        let identities = read().filter_map(|read| read.identity.as_ref());
+        for handle in self.code.identities.values().chain(identities) {
+            if let Some(own) = handle.state().good {
+                tell("mesh.identity", handle.part(), "identity ", own.not_after());
+            }
+        }
+        let trust = read().flat_map(|read| &read.trust);
+        for handle in self.code.trust.values().flatten().chain(trust) {
+            if let Some(at) = handle.state().good.and_then(|anchors| anchors.not_after()) {
+                tell("mesh.trust", handle.part(), "trust ", at);
+            }
         }
         expiries
     }

@@ -14,6 +14,9 @@ use crate::{
     transport::Protection,
 };
 
+/// When certificates expire, by a label and its value: there are none.
+pub(crate) type Expiries = BTreeMap<(&'static str, Arc<str>), SystemTime>;
+
 const WITHOUT_TLS: &str = "TLS is not compiled in: turn on the feature `tls`";
 
 #[derive(Default)]
@@ -66,8 +69,8 @@ impl Keys {
         [Giver::Nobody; 2]
     }
 
-    pub(crate) fn expiries(&self) -> BTreeMap<Arc<str>, SystemTime> {
-        BTreeMap::new()
+    pub(crate) fn expiries(&self) -> Expiries {
+        Expiries::new()
     }
 
     pub(crate) fn awaited(&self) -> BoxFuture<()> {

@@ -1,10 +1,12 @@
 //! What the running mesh has counted: its cells, gathered from the handles that hold them.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 #[cfg(feature = "xds")]
 use super::planes::collect as planes;
-use super::{Mesh, cluster::Cluster, guard::Level, inner::Inner, service::ServiceCell};
+use super::{
+    Mesh, cluster::Cluster, guard::Level, inner::Inner, keys::Expiries, service::ServiceCell,
+};
 use crate::{
     balance::Standing,
     config::CallPriority,
@@ -25,8 +27,8 @@ struct View {
     clusters: Vec<Arc<Cluster>>,
     /// Parts that stand refused.
     bad: usize,
-    /// When each own certificate expires.
-    certificates: BTreeMap<Arc<str>, SystemTime>,
+    /// When certificates expire.
+    certificates: Expiries,
     now: Instant,
 }
 
@@ -133,7 +135,7 @@ impl View {
             services: Vec::new(),
             clusters: Vec::new(),
             bad: 0,
-            certificates: BTreeMap::new(),
+            certificates: Expiries::new(),
             now: Instant::now(),
         }
     }
@@ -233,9 +235,9 @@ impl View {
                 }
             }
             Metric::CertificateExpiry => {
-                for (identity, at) in &self.certificates {
+                for ((label, name), at) in &self.certificates {
                     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                    let labels = vec![("mesh.identity", identity.into())];
+                    let labels = vec![(*label, name.into())];
                     let value = MetricValue::Number(since.as_secs_f64());
                     samples.push(MetricSample::new(labels, value));
                 }

@@ -30,7 +30,7 @@ impl Discover for Own {
     }
 }
 
-async fn mesh() -> (Mesh, Publisher) {
+pub(super) async fn mesh() -> (Mesh, Publisher) {
     let (give, take) = tokio::sync::oneshot::channel();
     let mesh = Mesh::builder().source(Own(give)).build().unwrap();
     (mesh, take.await.unwrap())

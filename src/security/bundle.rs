@@ -242,7 +242,7 @@ where
 
 fn read(trust: &Trust, contents: files::Contents, system: System) -> Result<Roots, String> {
     let mut roots = if trust.unchecked { Roots::unchecked() } else { Roots::new() };
-    roots = roots.der(system?);
+    roots = roots.system(system?);
     let mut contents = contents.into_iter();
     for (part, content) in &trust.parts {
         let (name, content) = match content {

@@ -40,7 +40,7 @@ pub(super) struct Pool {
 
 impl Pools {
     pub(super) fn new(anchors: Anchors) -> Self {
-        let Anchors { any, domains, crls, unchecked } = anchors;
+        let Anchors { any, domains, crls, unchecked, .. } = anchors;
         let domains = domains.into_iter();
         let domains = domains.map(|(domain, roots)| (domain, Pool::new(roots))).collect();
         Self { any: Pool::new(any), domains, crls, unchecked }

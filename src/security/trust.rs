@@ -51,6 +51,8 @@ pub(crate) type TrustHandle = Source<Anchors>;
 pub struct Roots {
     any: Vec<CertificateDer<'static>>,
     domains: BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>,
+    /// Of the operating system, for any name.
+    system: Vec<CertificateDer<'static>>,
     crls: Vec<Vec<u8>>,
     unchecked: bool,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Anchors {
     /// For the SPIFFE ids of a trust domain.
     pub(super) domains: BTreeMap<TrustDomain, Vec<Root>>,
     pub(super) crls: Vec<Crl>,
+    /// When the first of the roots expires, those of the system left out.
+    until: Option<SystemTime>,
     /// Whether everybody is believed: only code can say so.
     pub(super) unchecked: bool,
 }
@@ -199,6 +203,12 @@ impl Roots {
         self
     }
 
+    /// Adds roots of the operating system. DER.
+    pub(super) fn system(mut self, certificates: Vec<Vec<u8>>) -> Self {
+        self.system.extend(certificates.into_iter().map(CertificateDer::from));
+        self
+    }
+
     /// Believes everybody.
     pub(super) fn unchecked() -> Self {
         Self { unchecked: true, ..Self::default() }
@@ -213,8 +223,8 @@ fn refuse(reason: String) -> TlsError {
 
 impl Anchors {
     fn read(roots: Roots) -> Result<Self, String> {
-        let Roots { any, domains, crls, unchecked } = roots;
-        let any = Root::read_all(&any)?;
+        let Roots { any, domains, system, crls, unchecked } = roots;
+        let mut any = Root::read_all(&any)?;
         let mut read = BTreeMap::new();
         for (domain, roots) in domains {
             let roots = Root::read_all(&roots).map_err(|why| format!("{domain}: {why}"))?;
@@ -223,11 +233,18 @@ impl Anchors {
             }
             read.insert(domain, roots);
         }
+        let own = any.iter().chain(read.values().flatten());
+        let until = own.map(|root: &Root| root.not_after).min();
+        for root in Root::read_all(&system)? {
+            if !any.contains(&root) {
+                any.push(root);
+            }
+        }
         if any.is_empty() && read.is_empty() && crls.is_empty() && !unchecked {
             return Err("there is no root".to_owned());
         }
         let crls = crls.into_iter().map(Crl::read).collect::<Result<_, _>>()?;
-        Ok(Self { any, domains: read, crls, unchecked })
+        Ok(Self { any, domains: read, crls, until, unchecked })
     }
 
     /// Adds what another source says.
@@ -263,11 +280,9 @@ impl Anchors {
         parts.join(", ")
     }
 
-    /// When the first of the roots expires.
-    #[expect(dead_code, reason = "for telemetry")]
+    /// When the first of the roots expires; those of the operating system are not ours to renew.
     pub(crate) fn not_after(&self) -> Option<SystemTime> {
-        let roots = self.any.iter().chain(self.domains.values().flatten());
-        roots.map(|root| root.not_after).min()
+        self.until
     }
 }
 

@@ -9,7 +9,10 @@ use crate::{
     config::IdentityFiles,
     discover::SourceId,
     mesh::inner::Inner,
-    security::{Identity, IdentityHandle, KeyPair, Trust, TrustHandle, Verify},
+    security::{
+        Identity, IdentityHandle, IdentityPublisher, KeyPair, Trust, TrustHandle, TrustPublisher,
+        Verify,
+    },
 };
 
 /// One identity whose files are followed.
@@ -17,7 +20,12 @@ pub(super) struct Read {
     pub(super) files: IdentityFiles,
     pub(super) identity: Option<IdentityHandle>,
     pub(super) trust: Vec<TrustHandle>,
-    pub(super) tasks: Vec<AbortHandle>,
+    /// Who reads the files, and whom they tell: another reader may take their place.
+    readers: Vec<AbortHandle>,
+    own: Option<IdentityPublisher>,
+    roots: Option<TrustPublisher>,
+    /// What else runs because of it.
+    tasks: Vec<AbortHandle>,
     /// What takes its place once all of it has been read.
     pub(super) next: Option<Box<Self>>,
 }
@@ -40,6 +48,12 @@ impl Keys {
         if let Some(before) = before {
             if before.files == files {
                 before.next = None;
+                return Ok(false);
+            }
+            if before.files.are_read_at_other_times(&files) {
+                before.next = None;
+                before.files = files;
+                before.follow(inner)?;
                 return Ok(false);
             }
             if before.next.as_ref().is_some_and(|next| next.files == files) {
@@ -83,23 +97,33 @@ impl Keys {
         }
     }
 
+    /// Whether files of this name are still to take the place of others.
+    #[cfg(test)]
+    pub(crate) fn is_changing(&self, name: &str) -> bool {
+        let by = self.files.get(name).into_iter().flat_map(|by| by.values());
+        by.map(|read| &read.next).any(Option::is_some)
+    }
+
     fn follow(&self, inner: &Inner, files: IdentityFiles) -> Result<Read, String> {
         let (Some(reports), Some(provider)) = (&self.reports, &self.provider) else {
             return Err("the mesh has not started".to_owned());
         };
-        let mut read =
-            Read { files, identity: None, trust: Vec::new(), tasks: Vec::new(), next: None };
+        let mut read = Read {
+            files,
+            identity: None,
+            trust: Vec::new(),
+            readers: Vec::new(),
+            own: None,
+            roots: None,
+            tasks: Vec::new(),
+            next: None,
+        };
         let trust = trust_of(&read.files)?;
-        if let (Some(certificate), Some(key)) = (&read.files.certificate, &read.files.key) {
+        if let Some(pair) = pair_of(&read.files) {
             let provider = provider.as_ref().map_err(ToString::to_string)?;
-            let mut pair = KeyPair::pem_files(certificate, key);
-            if let Some(interval) = read.files.poll_interval {
-                pair = pair.poll_interval(interval);
-            }
             let (publish, handle) =
                 IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
-            read.tasks.push(run_identity(inner, Box::new(pair), publish));
-            read.identity = Some(handle);
+            (read.own, read.identity) = (Some(publish), Some(handle));
         }
         if let Some(pem) = read.files.pem.clone() {
             if pem.pair.is_some() {
@@ -119,9 +143,10 @@ impl Keys {
         }
         if let Some(trust) = trust {
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
-            read.tasks.push(run_trust(inner, Box::new(trust), publish));
+            read.roots = Some(publish);
             read.trust.push(handle);
         }
+        read.follow(inner)?;
         Ok(read)
     }
 
@@ -134,6 +159,15 @@ impl Keys {
         }
         was_told
     }
+}
+
+/// The pair of these files, if there is one.
+fn pair_of(files: &IdentityFiles) -> Option<KeyPair> {
+    let pair = KeyPair::pem_files(files.certificate.as_ref()?, files.key.as_ref()?);
+    Some(match files.poll_interval {
+        Some(interval) => pair.poll_interval(interval),
+        None => pair,
+    })
 }
 
 /// The roots of these files, if there are any.
@@ -175,6 +209,20 @@ fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
 // === impl Read ===
 
 impl Read {
+    /// Reads the files as often as they say, in the place of whoever reads them now: what is in force
+    /// stays for as long as they hold it.
+    fn follow(&mut self, inner: &Inner) -> Result<(), String> {
+        let trust = trust_of(&self.files)?;
+        self.readers.drain(..).for_each(|reader| reader.abort());
+        if let (Some(publish), Some(pair)) = (&self.own, pair_of(&self.files)) {
+            self.readers.push(run_identity(inner, Box::new(pair), publish.clone()));
+        }
+        if let (Some(publish), Some(trust)) = (&self.roots, trust) {
+            self.readers.push(run_trust(inner, Box::new(trust), publish.clone()));
+        }
+        Ok(())
+    }
+
     /// Whether any of it has been read.
     fn has_any(&self) -> bool {
         self.identity.iter().any(|handle| handle.state().good.is_some())
@@ -190,7 +238,7 @@ impl Read {
 impl Drop for Read {
     fn drop(&mut self) {
         // What they have said stays with whoever uses it.
-        for task in &self.tasks {
+        for task in self.readers.iter().chain(&self.tasks) {
             task.abort();
         }
     }
