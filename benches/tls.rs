@@ -14,6 +14,7 @@ mod handshakes;
 #[allow(dead_code, reason = "bench support, of which each bench uses a part")]
 mod units;
 #[path = "support/valgrind.rs"]
+#[allow(dead_code, reason = "bench support, of which each bench uses a part")]
 mod valgrind;
 
 use std::hint::black_box;

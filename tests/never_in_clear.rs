@@ -127,7 +127,7 @@ async fn a_call_before_the_source_has_spoken_that_secures_its_cluster_waits_for_
     let is_known = || mesh.explain(&get("http://users/")).is_ok();
     patience(async {
         while !is_known() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -323,7 +323,7 @@ async fn a_call_that_is_secured_is_not_copied_in_clear() {
     patience(fetch(&client, get("/"))).await.unwrap();
     patience(async {
         while events.count(is_copy) < 2 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;

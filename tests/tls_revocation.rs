@@ -153,7 +153,7 @@ async fn a_ca_with_a_new_key_under_its_old_name_has_its_own_revocation_list() {
         };
         patience(async {
             while events.count(is_end) < 2 {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         })
         .await;

@@ -50,12 +50,28 @@ impl Floor {
         if self.mode == SecurityMode::Mutual && own.mode == Some(SecurityMode::Tls) {
             return Some(Loosening::Mode);
         }
-        let may = |identity| self.identities.contains(identity);
+        let may = |identity| self.identities.iter().any(|said| covers(said, identity));
         if !self.identities.is_empty() && !own.identities.iter().all(may) {
             return Some(Loosening::Identities(&own.identities));
         }
         let other = own.sni.as_deref().filter(|_| self.sni.is_some() && own.sni != self.sni);
         other.map(Loosening::Sni)
+    }
+}
+
+/// Whether whoever is this is that, too.
+fn covers(said: &IdentityMatch, own: &IdentityMatch) -> bool {
+    match (said, own) {
+        //= a prefix is a SPIFFE id, and those below it
+        (IdentityMatch::Prefix(above), IdentityMatch::Exact(id)) => {
+            let rest = id.strip_prefix(above.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        (IdentityMatch::TrustDomain(domain), IdentityMatch::Exact(id)) => {
+            let id = id.strip_prefix("spiffe://").and_then(|id| id.split('/').next());
+            id == Some(domain.as_str())
+        }
+        _ => said == own,
     }
 }
 

@@ -14,9 +14,17 @@ impl Inner {
     pub(super) fn hear(&self, state: &mut State, source: SourceId) {
         let Some(part) = self.sources.get(source.index()) else { return };
         let is_refused = state.refused.get(part).is_some_and(|by| by.contains_key(&source));
-        if is_refused || !state.synced.contains(&source) || !state.heard.insert(source) {
-            return;
+        // What is refused of it beside parts that are in force (a field that nobody knows) is not the whole.
+        let is_read = state.services.values().any(|said| said.contains_key(&source))
+            || state.clusters.values().any(|entry| entry.settings.contains_key(&source));
+        if state.synced.contains(&source) && (is_read || !is_refused) {
+            self.has_spoken(state, source);
         }
+    }
+
+    /// A source has said all that it has to say for the beginning.
+    pub(super) fn has_spoken(&self, state: &mut State, source: SourceId) {
+        state.heard.insert(source);
         if state.heard.len() >= self.sources.len() {
             self.set_heard();
         }

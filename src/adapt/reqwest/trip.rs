@@ -27,10 +27,16 @@ pub(super) struct Trip {
     started: bool,
     /// What a redirect would need, if any may be followed.
     kept: Option<Kept>,
+    been: Been,
+}
+
+/// What a request has been.
+#[derive(Clone, Copy, Default)]
+struct Been {
     /// It has been led to another host: credentials stay behind.
     crossed: bool,
     /// It has been sent to a name outside of the mesh.
-    was_outside: bool,
+    outside: bool,
     /// It has been `https`, or sent over a secured connection: it does not go on in clear by default.
     secured: bool,
 }
@@ -78,9 +84,7 @@ impl Trip {
             deadline: None,
             started: false,
             kept: None,
-            crossed: false,
-            was_outside: false,
-            secured: false,
+            been: Been::default(),
         };
         Ok((trip, request))
     }
@@ -112,17 +116,17 @@ impl Trip {
     }
 
     pub(super) fn was_outside(&self) -> bool {
-        self.was_outside
+        self.been.outside
     }
 
     /// Whether it is not to go in clear where nobody has said that it may.
     pub(super) fn is_secured(&self) -> bool {
-        self.secured
+        self.been.secured
     }
 
     /// It has been sent over a secured connection.
     pub(super) fn secure(&mut self) {
-        self.secured = true;
+        self.been.secured = true;
     }
 
     /// The error of a way from outside into the mesh.
@@ -143,7 +147,7 @@ impl Trip {
         self.write_referer(request.headers_mut(), settings);
         let headers = request.headers_mut();
         for name in settings.headers.keys() {
-            let stays = self.crossed && redirect::is_credential(name);
+            let stays = self.been.crossed && redirect::is_credential(name);
             if !stays && !headers.contains_key(name) {
                 for value in settings.headers.get_all(name) {
                     headers.append(name, value.clone());
@@ -171,7 +175,7 @@ impl Trip {
         mut request: Request<Content>,
         settings: &Settings,
     ) -> Result<reqwest::Request, Error> {
-        self.was_outside = true;
+        self.been.outside = true;
         self.keep(&request, settings);
         self.write_referer(request.headers_mut(), settings);
         let mut request = reqwest::Request::try_from(request.map(reqwest::Body::from))?;
@@ -268,13 +272,13 @@ impl Trip {
             Target::Refused => {
                 return Err(self.astray(&format!("it leads to `{host}`, outside of the mesh")));
             }
-            Target::Mesh if self.was_outside => {
+            Target::Mesh if self.been.outside => {
                 return Err(self.led_in(&next));
             }
             Target::Mesh | Target::Allowed => {}
         }
         if let Some(previous) = self.previous.last() {
-            self.crossed |= redirect::drop_credentials(&mut kept.headers, &next, previous);
+            self.been.crossed |= redirect::drop_credentials(&mut kept.headers, &next, previous);
         }
         let mut request = Request::new(Content::Whole(body));
         *request.uri_mut() = next.as_str().parse().map_err(|error: http::uri::InvalidUri| {
@@ -284,7 +288,7 @@ impl Trip {
         *request.version_mut() = kept.version;
         *request.headers_mut() = kept.headers;
         *request.extensions_mut() = kept.extensions;
-        self.secured |= self.url.scheme() == "https";
+        self.been.secured |= self.url.scheme() == "https";
         self.url = next;
         Ok(Some(request))
     }

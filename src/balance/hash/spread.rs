@@ -159,7 +159,9 @@ impl Spread {
 
     /// The endpoints in an order of this hash's own: where to look when its own have no room.
     pub(in crate::balance) fn others(&self, hash: u64) -> impl Iterator<Item = (usize, f64)> {
-        Shuffle::new(hash, self.places.len()).filter_map(|position| self.member(position))
+        // Whoever has no share is in no table either.
+        let members = Shuffle::new(hash, self.places.len());
+        members.filter_map(|position| self.member(position)).filter(|(_, share)| *share > 0.0)
     }
 
     #[inline]

@@ -45,7 +45,7 @@ use crate::{
 /// How long a question may take, all servers and repetitions included.
 const LOOKUP: Duration = Duration::from_secs(5);
 /// The same where the system's file asks for more.
-const MAX_LOOKUP: Duration = Duration::from_secs(30);
+const MAX_LOOKUP: Duration = Duration::from_secs(20);
 /// How long one server may take for it.
 const TRY: Duration = Duration::from_secs(2);
 /// How often it is asked, failures included.

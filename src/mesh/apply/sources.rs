@@ -48,6 +48,10 @@ impl Inner {
         if is_early {
             self.sync(&mut state, source);
         }
+        if !has_panicked {
+            // Nothing more will come: it secures nothing that it has not.
+            self.has_spoken(&mut state, source);
+        }
         state.asking.over(source);
         self.look_at_own(&state);
         drop(state);

@@ -86,7 +86,7 @@ async fn metrics_tell_when_the_first_of_the_roots_expires() {
 
 /// The keys that a cluster is secured with, by number.
 fn in_force(mesh: &Mesh) -> (u64, Vec<u64>) {
-    let resolved = mesh.inner.state().keys.resolve(&ClusterSecurity::mutual());
+    let resolved = mesh.inner.state().keys.resolve(&ClusterSecurity::mutual(), None);
     let trust = resolved.trust.unwrap();
     (resolved.identity.unwrap().id(), trust.iter().map(TrustHandle::id).collect())
 }

@@ -117,3 +117,28 @@ async fn a_connection_that_this_side_ends_unused_is_no_failure_of_its_endpoint()
         drop(tell);
     }
 }
+
+/// A connection beside others is no return; over HTTP/1.1, where they come and go, nor is one that follows
+/// them, unless one could not be made.
+#[cfg(feature = "orca")]
+#[tokio::test]
+async fn an_endpoint_returns_when_it_is_connected_to_after_its_connections_were_lost() {
+    for (protocol, returns) in [(Protocol::Http2, [1, 2, 3]), (Protocol::Http1, [0, 0, 1])] {
+        let peers: Arc<Silent> = Arc::default();
+        let pool = pool(&Handle::current(), &peers);
+        for (time, expected) in returns.into_iter().enumerate() {
+            if time == 2 {
+                pool.dialer.failed(&ConnectError::new("refused"));
+            }
+            for _ in 0..2 {
+                connect(&pool, protocol, None).await;
+                assert_eq!(pool.returns(), expected, "{protocol:?} {time}");
+            }
+            peers.0.lock().unwrap().clear();
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!pool.is_live());
+        }
+    }
+}

@@ -118,7 +118,7 @@ async fn timeout_and_attempts_say_how_long_nobody_may_answer() {
         ("options timeout:7\n", 14.0),
         ("options attempts:1\n", 2.0),
         // The bound of a round of questions.
-        ("options timeout:30 attempts:5\n", 30.0),
+        ("options timeout:30 attempts:5\n", 20.0),
         // What is no number says nothing.
         ("options timeout:x attempts:\n", 4.0),
     ] {

@@ -176,12 +176,16 @@ fn weighted(walk: &mut Walk, context: &Context, pb: &PbWeighted, route: &mut Rou
     walk.no_runtime("runtime_key_prefix", runtime_key_prefix);
     match random_value_specifier {
         Some(RandomValueSpecifier::HeaderName(name)) => {
-            //= Envoy: not an empty name, nor a pseudo-header, which no caller sets
-            if name.is_empty() || name.starts_with(':') {
-                let reason = "must be the name of a header, and no pseudo-header";
-                return walk.refuse("header_name", name, reason);
+            if name.is_empty() {
+                return walk.refuse("header_name", name, "must be the name of a header");
             }
-            route.config.choice_header = Some(name.clone());
+            match http::HeaderName::try_from(name) {
+                Ok(_) => route.config.choice_header = Some(name.clone()),
+                // Envoy takes it, and never finds a number there.
+                Err(_) => {
+                    walk.note("header_name", "no request has such a header: shares go by chance")
+                }
+            }
         }
         Some(RandomValueSpecifier::UseHashPolicy(it)) if it.value => {
             route.config.choice = ClusterChoice::Hashed;

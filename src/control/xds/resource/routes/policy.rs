@@ -27,9 +27,10 @@ pub(super) fn policy(
     policy: &mut Policy,
 ) -> Result<()> {
     match walk.time("timeout", pb.timeout.as_ref())? {
-        Some(timeout) => bound(policy, timeout),
         //= gRFC A31: gRPC reads `max_stream_duration` alone
+        Some(timeout) if dialect == Dialect::Proxyless && timeout.is_zero() => {}
         None if dialect == Dialect::Proxyless => {}
+        Some(timeout) => bound(policy, timeout),
         None => bound(policy, USUAL),
     }
     if let Some(idle) = walk.time("idle_timeout", pb.idle_timeout.as_ref())? {
