@@ -436,7 +436,7 @@ fn a_call_whose_one_endpoint_is_gone_does_not_spin_until_the_last_source_has_spo
     let at = STANDARD.encode("127.0.0.1:2");
     gone.headers_mut().insert("x-at", at.parse().unwrap());
     let one = cluster([Endpoint::from(address.clone())]);
-    assert_eq!(ends_of(gone, one.clone(), Some(route)), ErrorKind::NoEndpoints);
+    assert_eq!(ends_of(gone, one, Some(route)), ErrorKind::NoEndpoints);
     // It has no key, and so no shard.
     let (mut sharded, mut shard) = (Sharded::default(), Shard::default());
     shard.name = "a".into();

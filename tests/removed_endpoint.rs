@@ -191,7 +191,7 @@ async fn no_call_that_begins_later_meets_an_endpoint_that_has_left() {
             left.0[n].store(0, Ordering::SeqCst);
         }
         let kept = (0..ALL).filter(|n| stays(*n)).map(|n| all[n].clone());
-        publisher.endpoints(USERS, kept.collect::<Vec<_>>()).unwrap();
+        publisher.endpoints(USERS, kept).unwrap();
         let mut leave = (0..ALL).filter(|n| !stays(*n)).count();
         let told = async {
             while leave > 0 {

@@ -131,7 +131,7 @@ async fn how_often_files_are_read_may_change_and_the_keys_in_force_stay() {
     // An hour is not waited for.
     write("second");
     let names = |handle: &IdentityHandle| handle.state().good.unwrap().names();
-    let own = mesh.inner.state().keys.resolve(&ClusterSecurity::mutual()).identity.unwrap();
+    let own = mesh.inner.state().keys.resolve(&ClusterSecurity::mutual(), None).identity.unwrap();
     let rotated = async {
         while names(&own) != ["second"] {
             if let Some(Event::ConfigRefused { part, reason }) = events.recv().await {

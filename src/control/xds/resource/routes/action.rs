@@ -183,7 +183,7 @@ fn weighted(walk: &mut Walk, context: &Context, pb: &PbWeighted, route: &mut Rou
                 Ok(_) => route.config.choice_header = Some(name.clone()),
                 // Envoy takes it, and never finds a number there.
                 Err(_) => {
-                    walk.note("header_name", "no request has such a header: shares go by chance")
+                    walk.note("header_name", "no request has such a header: shares go by chance");
                 }
             }
         }
