@@ -318,17 +318,20 @@ fn foretold(before: &PickExplanation, picked: Result<&InFlight<Peer>, &PickError
     if name.as_ref().is_ok_and(|name| before.trial.contains(name)) {
         return true;
     }
+    // A pick may meet a suspect several times; what is tried out counts no meetings.
+    let is_due = |name: &str| {
+        let all = before.priorities.iter().flat_map(|it| &it.localities);
+        all.flat_map(|it| &it.endpoints).any(|it| {
+            let due = EndpointStanding::Suspect { probe_in: Duration::ZERO };
+            it.address == name && it.standing == due
+        })
+    };
     match (&before.choice, name) {
         (Choice::Endpoint { address, .. }, Ok(name)) => {
-            // A pick may meet a suspect several times; what is tried out counts no meetings.
-            let is_due = before.priorities.iter().flat_map(|it| &it.localities);
-            let is_due = is_due.flat_map(|it| &it.endpoints).any(|it| {
-                let due = EndpointStanding::Suspect { probe_in: Duration::ZERO };
-                it.address == name && it.standing == due
-            });
-            assert!(*address == name || is_due, "{name} was picked: {before}");
+            assert!(*address == name || is_due(&name), "{name} was picked: {before}");
             *address == name
         }
+        (Choice::Nothing { .. }, Ok(name)) if is_due(&name) => false,
         (Choice::OneOf { endpoints, .. }, Ok(name)) => {
             endpoints.iter().any(|(known, _)| *known == name)
         }
