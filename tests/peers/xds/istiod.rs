@@ -68,7 +68,7 @@ impl Real {
     async fn until_quiet(&self) -> usize {
         let mut heard = self.lines().len();
         loop {
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            tokio::time::sleep(Duration::from_secs(4)).await;
             let now = self.lines().len();
             if now == heard {
                 return now;
