@@ -469,9 +469,10 @@ fn a_time_of_zero_takes_away_what_others_say() {
         one_route(decoder, route(prefix("/"), action)).unwrap().policy
     };
     let none = Some(Duration::ZERO);
-    for decoder in [proxyless(), sidecar()] {
+    //= gRFC A31: gRPC does not read the timeout of a route
+    for (decoder, whole) in [(proxyless(), None), (sidecar(), none)] {
         let read = policy(&decoder, &|it| it.timeout = seconds(0));
-        assert_eq!((read.timeout, read.whole_response), (none, None));
+        assert_eq!((read.timeout, read.whole_response), (whole, None));
         assert_eq!(policy(&decoder, &|it| it.idle_timeout = seconds(0)).idle_timeout, none);
         assert_eq!(policy(&decoder, &|_| {}).idle_timeout, None);
         let read = policy(&decoder, &|it| {
