@@ -43,4 +43,4 @@ fn armed(mut stack: Box<dyn Run>) -> Box<dyn Run> {
 }
 
 library_benchmark_group!(name = layers, benchmarks = [unarmed, armed]);
-main!(config = support::valgrind::config(), library_benchmark_groups = layers);
+main!(config = support::stacks::steady(), library_benchmark_groups = layers);

@@ -9,7 +9,6 @@
 )]
 
 #[path = "support/valgrind.rs"]
-#[allow(dead_code, reason = "bench support, of which each bench uses a part")]
 mod valgrind;
 
 use std::{hint::black_box, time::Duration};

@@ -10,7 +10,6 @@
 #[allow(dead_code, reason = "of which this bench uses one")]
 mod units;
 #[path = "support/valgrind.rs"]
-#[allow(dead_code, reason = "bench support, of which each bench uses a part")]
 mod valgrind;
 
 use std::hint::black_box;

@@ -14,7 +14,6 @@ mod handshakes;
 #[allow(dead_code, reason = "bench support, of which each bench uses a part")]
 mod units;
 #[path = "support/valgrind.rs"]
-#[allow(dead_code, reason = "bench support, of which each bench uses a part")]
 mod valgrind;
 
 use std::hint::black_box;

@@ -8,15 +8,10 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::runtime::{Builder, Runtime};
 
-use super::valgrind;
-
 /// Bytes of a request body.
 const PAYLOAD: usize = 1024;
 /// Bytes of an answer's body.
 pub(crate) const ANSWER: usize = 22;
-
-/// Headers that there is room for.
-const ROOM: usize = 12;
 
 /// Calls made before a function is measured.
 pub(crate) const WARM_UP: u32 = 480;
@@ -28,14 +23,21 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Six headers and 1 KiB that was allocated for this request.
 pub(crate) fn request<B: From<Vec<u8>>>(method: Method) -> Request<B> {
+    filled(Request::new(B::from(vec![b'x'; PAYLOAD])), method)
+}
+
+/// The same, with room for what is written on the way.
+pub(crate) fn roomy<B: From<Vec<u8>>>(method: Method) -> Request<B> {
     let mut request = Request::new(B::from(vec![b'x'; PAYLOAD]));
+    request.headers_mut().reserve(12);
+    filled(request, method)
+}
+
+fn filled<B>(mut request: Request<B>, method: Method) -> Request<B> {
     *request.method_mut() = method;
     *request.uri_mut() = "http://users.prod/v1/users/7".parse().unwrap();
     *request.version_mut() = Version::HTTP_2;
     let headers = request.headers_mut();
-    // Room for what is written on the way: a map that grows there is moved by the allocator, for a price
-    // that depends on what lies beside it on the heap, and no two machines agree on that.
-    headers.reserve(ROOM);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -83,7 +85,6 @@ pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
 
 /// The runtime of a bench: everything on one thread.
 pub(crate) fn runtime() -> Runtime {
-    valgrind::settle_heap();
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
