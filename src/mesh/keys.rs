@@ -4,7 +4,8 @@
 mod files;
 mod inline;
 mod resolved;
-#[cfg(all(test, feature = "tls-aws-lc-rs"))]
+#[cfg(test)]
+#[cfg(feature = "tls-aws-lc-rs")]
 mod tests;
 
 use std::{
