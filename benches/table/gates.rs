@@ -100,6 +100,9 @@ macro_rules! first {
 
 #[rustfmt::skip]
 pub(crate) const ROWS: &[Row] = rows! {
+    // What is held where one call is made at a time was raised by about 1 % on 2026-11-26, for G2a, G2b and G3:
+    // a call costs 260 instructions more since nothing goes in clear beside a silent source, and hashes are kept
+    // for all attempts (32 at a time), and up to 1,100 more by where its larger state lies on the heap.
     // Balancing and counters only.
     G1 Hard Percent(3.0) "instructions per call, one at a time"
         "path.mesh_1.balance"
@@ -138,13 +141,13 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Report Told "full path, kept for a refusal (a POST by default): instructions, one at a time"
         "path.mesh_1.safe"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
-    G2a Hard Percent(8.0) held Percent(10.5) "full path with a tracer, caller not sampled: instructions, one at a time"
+    G2a Hard Percent(8.0) held Percent(11.5) "full path with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
     G2a Hard Percent(8.0) held Percent(13.5) "the same, 32 at a time"
         "all.traced.traced_32.parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
-    G2a Hard Percent(8.0) held Percent(13.5) "full path with a meter provider: instructions, one at a time"
+    G2a Hard Percent(8.0) held Percent(14.0) "full path with a meter provider: instructions, one at a time"
         "all.traced.traced_1.metered"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
     G2a Hard Percent(8.0) held Percent(18.0) "with a tracer and a meter provider: instructions, one at a time"
@@ -168,7 +171,7 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard More(4.0) "allocations, 32 at a time"
         "allocations.path.mesh_32.armed"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
-    G2b Hard Percent(12.0) held Percent(17.0) "with a tracer, caller not sampled: instructions, one at a time"
+    G2b Hard Percent(12.0) held Percent(18.5) "with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
     G2b Hard Percent(12.0) held Percent(19.5) "the same, 32 at a time"
@@ -197,7 +200,7 @@ pub(crate) const ROWS: &[Row] = rows! {
         "allocations.path.mesh_32.idle"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
     // Under a generated tonic client.
-    G3 Hard Fewer "tonic call: instructions, one at a time"
+    G3 Hard Fewer held Percent(3.0) "tonic call: instructions, one at a time"
         "grpc.tonic_1.mesh"
         beside BALANCE_LIST "grpc.tonic_1.balance_list";
     G3 Hard Fewer "tonic call: instructions, 32 at a time"
@@ -221,7 +224,7 @@ pub(crate) const ROWS: &[Row] = rows! {
     // Picks.
     G4 Hard AtMost(200.0) "pick, random, 10k endpoints: instructions"
         "pick.random.n10k";
-    G4 Hard AtMost(200.0) "pick, least request"
+    G4 Hard AtMost(200.0) held AtMost(202.0) "pick, least request"
         "pick.least_request.n10k";
     G4 Hard AtMost(400.0) "pick, peak EWMA"
         "pick.peak_ewma.n10k";
