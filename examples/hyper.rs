@@ -37,7 +37,7 @@ async fn main() -> Result<(), BoxError> {
         .endpoints("users.prod", users.iter().map(Replica::address))
         .endpoints("orders.prod", [orders.address()])
         .endpoints("gone.prod", [gone.address()])
-        .service("users.prod", |s| s.timeout(Duration::from_secs(2)))
+        .service("users.prod", |s| s.timeout(Duration::from_secs(10)))
         .service("gone.prod", |s| s.timeout(Duration::from_millis(300)))
         .build()?;
     mesh.ready().await?;

@@ -31,7 +31,7 @@ async fn main() -> Result<(), BoxError> {
     let mesh = Mesh::builder()
         .endpoints("users.prod", users.iter().map(Replica::address))
         .endpoints("orders.prod", [orders.address()])
-        .service("users.prod", |s| s.timeout(Duration::from_secs(2)))
+        .service("users.prod", |s| s.timeout(Duration::from_secs(10)))
         .build()?;
     mesh.ready().await?;
     let mut events = mesh.events();

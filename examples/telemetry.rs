@@ -61,7 +61,7 @@ async fn main() -> Result<(), BoxError> {
         .endpoints("users.prod", addresses())
         .endpoints("greeter.prod", addresses())
         .service("users.prod", |s| {
-            s.timeout(Duration::from_secs(2)).retry(Retry::standard().attempts(3))
+            s.timeout(Duration::from_secs(10)).retry(Retry::standard().attempts(3))
         })
         .meter_provider(&meters)
         .tracer_provider(&spans)

@@ -36,7 +36,7 @@ async fn main() -> Result<(), BoxError> {
         .endpoints("greeter.prod", [first.address(), second.address()])
         // The mesh cannot see whether a gRPC method may be repeated: its owner says so.
         .service("greeter.prod", |s| {
-            s.timeout(Duration::from_secs(2))
+            s.timeout(Duration::from_secs(10))
                 .retry(Retry::idempotent())
                 // In turns, to see both answer; the default goes by latency and load.
                 .balancer(Balancer::RoundRobin)

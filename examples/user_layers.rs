@@ -82,7 +82,9 @@ async fn main() -> Result<(), BoxError> {
 
     let mesh = Mesh::builder()
         .endpoints("users.prod", [ill.address(), well.address()])
-        .service("users.prod", |s| s.timeout(Duration::from_secs(2)).balancer(Balancer::RoundRobin))
+        .service("users.prod", |s| {
+            s.timeout(Duration::from_secs(10)).balancer(Balancer::RoundRobin)
+        })
         .call_layer(timing)
         .attempt_layer(token)
         .endpoint_layer(limit)

@@ -8,7 +8,14 @@
 
 mod support;
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use http::{Request, Version};
 use hyper::service::service_fn;
@@ -56,11 +63,14 @@ async fn another_http_2_connection_opens_near_the_peers_stream_limit() {
     // A server that allows four streams a connection.
     let gate = Arc::new(Semaphore::new(0));
     let hold = Arc::clone(&gate);
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
     let server = RawServer::start(move |stream, _| {
-        let gate = Arc::clone(&hold);
+        let (gate, begun) = (Arc::clone(&hold), Arc::clone(&count));
         async move {
             let service = service_fn(move |_| {
                 let gate = Arc::clone(&gate);
+                begun.fetch_add(1, Ordering::SeqCst);
                 async move {
                     let _open = gate.acquire().await;
                     Ok::<_, std::convert::Infallible>(reply("hello"))
@@ -80,10 +90,15 @@ async fn another_http_2_connection_opens_near_the_peers_stream_limit() {
     let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
     let client = mesh.client("users").unwrap();
     let mut calls = Vec::new();
-    for _ in 0..12 {
+    for n in 1..=12 {
         let client = client.clone();
         calls.push(tokio::spawn(async move { client.send(h2("/")).await }));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        patience(async {
+            while begun.load(Ordering::SeqCst) < n {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
     }
     assert_eq!(server.connections(), 3, "12 streams, 4 a connection");
     gate.add_permits(1000);
@@ -271,10 +286,14 @@ async fn an_http2_connection_of_its_age_ends_with_its_last_stream_and_takes_no_m
     // It outlives its connection's age by far, and is not alone in that: it has a connection.
     assert!(events.disconnects().len() >= 2, "{:?}", events.disconnects());
     patience(long).await.unwrap().unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let each_has_ended = async {
+        while events.disconnects().len() < server.connections() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    patience(each_has_ended).await;
     let ended = events.disconnects();
     assert!(ended.iter().all(|reason| *reason == "age"), "{ended:?}");
-    assert_eq!(ended.len(), server.connections(), "each has ended");
     assert!(server.connections() >= 3, "{} connections", server.connections());
 }
 
@@ -311,38 +330,32 @@ async fn idle_connections_of_both_protocols_end_at_an_age_that_differs_by_a_tent
 async fn idle_connections_of_both_protocols_are_closed() {
     let server = Server::named("hello").await;
     let mut cluster = cluster([server.address()]);
-    cluster.transport.idle_timeout = Some(Duration::from_millis(100));
+    cluster.transport.idle_timeout = Some(Duration::from_secs(1));
     let mesh = one_cluster(cluster).build().unwrap();
     mesh.ready().await.unwrap();
     let client = mesh.client("users").unwrap();
+    let is_idle = |event: &tower_mesh::Event| {
+        let idle = tower_mesh::DisconnectReason::Idle;
+        matches!(event, tower_mesh::Event::Disconnected { reason, .. } if *reason == idle)
+    };
     for (version, request) in [("1.1", get as fn(&str) -> _), ("2", h2)] {
         let mut events = Recorder::of(&mesh);
         let before = server.connections();
         // While it is used it stays.
         for _ in 0..10 {
             patience(fetch(&client, request("/"))).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(150)).await;
         }
         assert_eq!(server.connections(), before + 1, "HTTP/{version}");
         let quiet = tokio::time::Instant::now();
-        events
-            .until(|event| {
-                matches!(
-                    event,
-                    tower_mesh::Event::Disconnected {
-                        reason: tower_mesh::DisconnectReason::Idle,
-                        ..
-                    }
-                )
-            })
-            .await;
-        assert!(quiet.elapsed() < Duration::from_secs(2), "HTTP/{version}: {:?}", quiet.elapsed());
+        events.until(is_idle).await;
+        assert!(quiet.elapsed() < Duration::from_secs(8), "HTTP/{version}: {:?}", quiet.elapsed());
         assert_eq!(events.disconnects(), ["idle"], "HTTP/{version}");
         // The next call makes another.
         patience(fetch(&client, request("/"))).await.unwrap();
         assert_eq!(server.connections(), before + 2, "HTTP/{version}");
         // That ends, too, before the other protocol's turn.
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        events.until(is_idle).await;
         assert_eq!(events.disconnects(), ["idle", "idle"], "HTTP/{version}");
     }
 }

@@ -214,7 +214,7 @@ async fn the_caller_may_choose_by_headers_where_it_is_let() {
     let asked = with("x-envoy-fault-abort-request", "418");
     assert_eq!(patience(fetch(&client, asked)).await.unwrap().status(), 418);
     let started = Instant::now();
-    let asked = || with("x-envoy-fault-delay-request", "300");
+    let asked = || with("x-envoy-fault-delay-request", "2000");
     let (first, second) = patience(async {
         let slow = tokio::spawn({
             let (client, asked) = (client.clone(), asked());
@@ -223,15 +223,15 @@ async fn the_caller_may_choose_by_headers_where_it_is_let() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         // No more than one at a time.
         let second = fetch(&client, asked()).await.unwrap().status();
-        assert!(started.elapsed() < Duration::from_millis(300));
+        assert!(started.elapsed() < Duration::from_millis(2000));
         (slow.await.unwrap(), second)
     })
     .await;
     assert_eq!((first, second), (StatusCode::OK, StatusCode::OK));
-    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert!(started.elapsed() >= Duration::from_millis(2000));
     let told = [
         InjectedFault::Status(418),
-        InjectedFault::Delay(Duration::from_millis(300)),
+        InjectedFault::Delay(Duration::from_millis(2000)),
         InjectedFault::Overflow,
     ];
     assert_eq!(injected(&mut events), told);
@@ -341,7 +341,10 @@ async fn a_delayed_attempt_meets_its_timeout_and_another_is_made() {
     }
     let delayed = injected(&mut events).len();
     assert!(delayed > 0);
-    assert_eq!(events.retries(), vec!["attempt timeout"; delayed]);
+    // One that was not delayed may be late, too.
+    let retries = events.retries();
+    assert!(retries.len() >= delayed, "{retries:?} of {delayed}");
+    assert!(retries.iter().all(|it| *it == "attempt timeout"), "{retries:?}");
 }
 
 #[tokio::test]

@@ -140,14 +140,16 @@ async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
     assert!(described.contains("priority 0: 0 % of calls, 0 of 2 healthy"), "{described}");
     assert!(described.contains("priority 1: 100 % of calls, 2 of 2 healthy"), "{described}");
     // Back-off is over every 200 ms: few calls find out that it lasts, and no share goes there.
-    let mut elsewhere = 0;
+    let (mut elsewhere, began) = (0, tokio::time::Instant::now());
     for _ in 0..10 {
         elsewhere += calls(&mesh, 50).await.values().sum::<usize>();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(elsewhere, 500);
     let knocks = told.knocks.load(Relaxed);
-    assert!(knocks < 40, "{knocks} connection attempts to a dead priority");
+    // A machine that is slow has time for more.
+    let most = 20 + began.elapsed().as_millis() / 50;
+    assert!(knocks as u128 <= most, "{knocks} of {most} connection attempts to a dead priority");
 
     // They return.
     let _a = Server::start_at(at_a, |_| async { reply("a") }).await;

@@ -61,7 +61,10 @@ async fn by_file(peak_ewma: &str) -> (Leaves, Mesh) {
 async fn share_of_who_asks(peak_ewma: &str) -> usize {
     let (leaves, mesh) = by_file(peak_ewma).await;
     let client = mesh.client(SERVICE).unwrap();
+    // A machine that is late makes whoever it meets look slow.
+    tokio::time::pause();
     storm(4, CALLS, |_| fetch(&client, get("/"))).await;
+    tokio::time::resume();
     assert_eq!(leaves.total(), CALLS);
     leaves.hits(0)
 }

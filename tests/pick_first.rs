@@ -214,7 +214,7 @@ async fn silent() -> RawServer {
 /// A silent endpoint first, and one that answers behind it; a session tells who has answered.
 fn raced(first: Address, then: Address) -> MeshBuilder {
     let mut cluster = ordered([first, then], false);
-    cluster.transport.connect_timeout = Some(Duration::from_secs(2));
+    cluster.transport.connect_timeout = Some(Duration::from_secs(30));
     cluster.transport.happy_eyeballs_delay = Some(Duration::from_millis(100));
     let mut session = Session::default();
     session.header = Some("x-session".into());

@@ -234,14 +234,19 @@ async fn a_bucket_is_filled_evenly_while_callers_storm_it() {
     let mesh = mesh(&server, limited(RateLimit::new(bucket)));
     let client = mesh.client("users").unwrap();
     let (began, mut granted) = (Instant::now(), 0);
+    // What a full bucket does not take while the machine stands still is nobody's.
+    let (mut asked, mut fits) = (began, Duration::ZERO);
     while began.elapsed() < Duration::from_millis(600) {
         granted += let_in(&client, 8, || get("/")).await;
+        fits += asked.elapsed().min(Duration::from_millis(60));
+        asked = Instant::now();
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     // One each 20 ms.
     let earned = 5 + began.elapsed().as_millis() / 20;
     assert!(granted as u128 <= earned, "{granted} of {earned}");
-    assert!(granted as u128 >= earned * 7 / 10, "{granted} of {earned}");
+    let kept = 5 + fits.as_millis() / 20;
+    assert!(granted as u128 >= kept * 7 / 10, "{granted} of {kept}");
 }
 
 #[tokio::test]

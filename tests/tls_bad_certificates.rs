@@ -250,6 +250,12 @@ async fn a_folder_half_rotated_keeps_the_last_good_pair() {
     // Whatever else is there: the last good pair stays.
     for broken in ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
         swap(&key, broken);
+        patience(async {
+            while !mesh.describe().to_string().contains("refused: identity ") {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await;
         tokio::time::sleep(4 * POLL).await;
         assert!(mesh.describe().to_string().contains("refused: identity "), "{broken}");
         shows(&next).await;

@@ -174,6 +174,8 @@ async fn the_own_certificate_and_key_are_rotated_under_load() {
         let mesh = mesh_of(dir.path(), &[one, two]).build().unwrap();
         mesh.ready().await.unwrap();
         let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
+        met_again(one, 0).await;
+        met_again(two, 0).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         let mut events = Recorder::of(&mesh);
         let before = one.connections() + two.connections();

@@ -207,9 +207,9 @@ async fn every_example_file_is_taken_as_it_stands() {
 async fn an_edit_takes_effect_within_100_milliseconds() {
     let (blue, green) = (Server::named("blue").await, Server::named("green").await);
     let mut world = world("blue-green.yaml", &[&blue, &green]).await;
-    let mut medians = Vec::new();
-    // A machine that is busy with others gets another chance.
-    for _ in 0..3 {
+    let mut all = Vec::new();
+    // A machine that is busy with others gets more chances.
+    for _ in 0..6 {
         let mut times = Vec::new();
         for round in 0..9 {
             let (from, to) = if round % 2 == 0 { ("blue", "green") } else { ("green", "blue") };
@@ -227,12 +227,12 @@ async fn an_edit_takes_effect_within_100_milliseconds() {
         world.edit("\n  shop:\n    cluster: shop-green", "\n  shop:\n    cluster: shop-blue");
         patience(async { while world.said(get("/")).await != "blue" {} }).await;
         times.sort();
-        medians.push(times[times.len() / 2]);
         if times[times.len() / 2] <= Duration::from_millis(100) {
             return;
         }
+        all.push(times);
     }
-    panic!("medians of nine edits: {medians:?}");
+    panic!("six times nine edits: {all:?}");
 }
 
 /// The bad edit is refused with its line; the rest of the same edit counts; the last good stays.

@@ -377,7 +377,8 @@ async fn a_name_that_is_still_awaited_is_not_forgotten() {
     plane.silent_about(LDS, true);
     // Less than a second is a second.
     let source = Xds::new(bootstrap(&[&plane], "awaited", false)).unused_after(Duration::ZERO);
-    let mesh = Mesh::builder().source(source).build().unwrap();
+    let builder = Mesh::builder().source(source).resolve_timeout(Duration::from_secs(30));
+    let mesh = builder.build().unwrap();
     let client = mesh.client("users").unwrap();
     let call = tokio::spawn(async move { fetch(&client, get("/")).await });
     tokio::time::sleep(Duration::from_millis(3500)).await;

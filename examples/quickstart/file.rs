@@ -55,11 +55,11 @@ impl Content<'_> {
     /// The whole file. The greeter is declared idempotent: that cannot be seen from outside.
     pub(crate) fn yaml(&self) -> String {
         let mut text = String::from(IDENTITIES);
-        text += "services:\n  users.prod:\n    policy: { timeout: 2s }\n";
+        text += "services:\n  users.prod:\n    policy: { timeout: 10s }\n";
         text += &self.routes("users");
-        text += "  greeter.prod:\n    policy: { timeout: 2s, retry: { idempotent: true } }\n";
+        text += "  greeter.prod:\n    policy: { timeout: 10s, retry: { idempotent: true } }\n";
         text += &self.routes("greeter");
-        text += "  orders.prod:\n    policy: { timeout: 2s }\n";
+        text += "  orders.prod:\n    policy: { timeout: 10s }\n";
         text += "clusters:\n";
         text += &cluster("users.prod", "http1", self.users);
         text += &cluster("greeter.prod", "http2", self.greeters);

@@ -156,7 +156,7 @@ impl Show {
 
     /// The file and the records in DNS change.
     async fn edits(&mut self) -> Result<(), BoxError> {
-        let bad = self.file.text().replacen("timeout: 2s", "timeout: soon", 1);
+        let bad = self.file.text().replacen("timeout: 10s", "timeout: soon", 1);
         let edit = self.file.write(bad)?;
         let meaning = "it is reported with its place and reason; the last good state stays";
         self.phase("a bad edit of the file", meaning, &edit, |n| !n.refused.is_empty()).await;

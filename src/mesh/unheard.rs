@@ -13,11 +13,16 @@ impl Inner {
     /// A source has said something of itself: notes that it has spoken, if it has, and could be read.
     pub(super) fn hear(&self, state: &mut State, source: SourceId) {
         let Some(part) = self.sources.get(source.index()) else { return };
+        if !state.synced.contains(&source) || state.heard.contains(&source) {
+            return;
+        }
         let is_refused = state.refused.get(part).is_some_and(|by| by.contains_key(&source));
         // What is refused of it beside parts that are in force (a field that nobody knows) is not the whole.
-        let is_read = state.services.values().any(|said| said.contains_key(&source))
-            || state.clusters.values().any(|entry| entry.settings.contains_key(&source));
-        if state.synced.contains(&source) && (is_read || !is_refused) {
+        let is_read = || {
+            state.services.values().any(|said| said.contains_key(&source))
+                || state.clusters.values().any(|entry| entry.settings.contains_key(&source))
+        };
+        if !is_refused || is_read() {
             self.has_spoken(state, source);
         }
     }

@@ -141,7 +141,7 @@ async fn with_timeouts() {
     let retry = "retry: {attempts: 3, on_status: [500], idempotent: true, backoff_base: 1ms}";
     let world = world(
         &[
-            route("/backend", &format!("{{attempt_timeout: 200ms, timeout: 2s, {retry}}}")),
+            route("/backend", &format!("{{attempt_timeout: 200ms, timeout: 20s, {retry}}}")),
             route("/request", &format!("{{timeout: 200ms, {retry}}}")),
         ]
         .concat(),

@@ -122,12 +122,12 @@ pub(crate) async fn retries_timeouts_and_faults<I: Istiod>() {
         let short = send(&mesh, &uri("short")).await.unwrap_err();
         let took = began.elapsed();
         assert!(short.is_timeout(), "{how:?}: {short}");
-        assert!((280..2000).contains(&took.as_millis()), "{how:?}: {took:?}");
+        assert!((280..9000).contains(&took.as_millis()), "{how:?}: {took:?}");
 
         let began = Instant::now();
         assert_eq!(body(&mesh, &uri("delayed")).await.unwrap(), "well", "{how:?}");
         let took = began.elapsed();
-        assert!((400..2000).contains(&took.as_millis()), "{how:?}: {took:?}");
+        assert!((400..9000).contains(&took.as_millis()), "{how:?}: {took:?}");
 
         let mut aborted = 0;
         for _ in 0..200 {

@@ -42,21 +42,21 @@ async fn delays_are_those_of_envoy() {
     alike_within(
         &twin,
         [
-            (Ask::get("/delay"), 290..1500),
-            (Ask::get("/delay").method(Method::POST), 290..1500),
+            (Ask::get("/delay"), 290..6000),
+            (Ask::get("/delay").method(Method::POST), 290..6000),
             (Ask::get("/delay-never"), 0..300),
-            (Ask::get("/delay-abort"), 290..1500),
-            (by("300"), 290..1500),
+            (Ask::get("/delay-abort"), 290..6000),
+            (by("300"), 290..6000),
             (by("0"), 0..300),
             (by("-300"), 0..300),
             (by("soon"), 0..300),
             (by("300ms"), 0..300),
-            (part("100"), 290..1500),
+            (part("100"), 290..6000),
             (part("0"), 0..300),
             (Ask::get("/by-header-none").with("x-envoy-fault-delay-request", "300"), 0..300),
             // 8 KiB at 16 KiB per second.
-            (slow(), 350..1500),
-            (limited("16"), 350..1500),
+            (slow(), 350..6000),
+            (limited("16"), 350..6000),
             (limited("0"), 0..300),
             (limited("fast"), 0..300),
         ],
@@ -119,7 +119,9 @@ async fn shares_and_the_cap_of_faults_are_those_of_envoy() {
     }
     for side in 0..2 {
         let failed: usize = shares.iter().map(|share| share[side]).sum();
-        assert!(failed.abs_diff(150) <= 25, "{failed} of 500, 30 %");
+        // Envoy's draws have no seed: five standard deviations.
+        let tolerance = if side == 0 { 52 } else { 25 };
+        assert!(failed.abs_diff(150) <= tolerance, "{failed} of 500, 30 %");
     }
     // Two at a time, however many are due.
     let asks: Vec<_> = (0..6).map(|time| Ask::get("/capped").time(time)).collect();

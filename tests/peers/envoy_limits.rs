@@ -70,8 +70,8 @@ async fn tokens_come_back_as_in_envoy() {
     let mut seen = [Vec::new(), Vec::new()];
     for time in 0..5 {
         if time == 3 {
-            // A token each second, so one now.
-            tokio::time::sleep(Duration::from_millis(1_400)).await;
+            // A token each four seconds, so one now.
+            tokio::time::sleep(Duration::from_secs(5)).await;
         }
         let asked = twin.ask(&Ask::get("/refill").time(time)).await;
         for (all, seen) in seen.iter_mut().zip(asked) {

@@ -68,7 +68,8 @@ async fn shares_of_copies_are_those_of_envoy() {
             copies[place] += got.len() - 1;
         }
     }
-    for copies in copies {
-        assert!(copies.abs_diff(150) <= 25, "{copies} of 500, 30 %");
+    // Envoy's draws have no seed: five standard deviations.
+    for (copies, tolerance) in copies.into_iter().zip([52, 25]) {
+        assert!(copies.abs_diff(150) <= tolerance, "{copies} of 500, 30 %");
     }
 }

@@ -208,8 +208,9 @@ async fn shares_are_those_of_envoy() {
                 got[place] += usize::from(seen.body.starts_with("b "));
             }
         }
-        for got in got {
-            assert!(got.abs_diff(share * 5) <= 25, "{path}: {got} of 500, {share} %");
+        // Envoy's draws have no seed: five standard deviations.
+        for (got, tolerance) in got.into_iter().zip([52, 25]) {
+            assert!(got.abs_diff(share * 5) <= tolerance, "{path}: {got} of 500, {share} %");
         }
     }
 }

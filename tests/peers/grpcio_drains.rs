@@ -55,7 +55,7 @@ async fn replicas_that_stop_and_come_back() {
     };
     let (load, ()) = Load::during(8, move |n| mixed(client.clone(), n), stops).await;
     report("replicas stop and come back", &load, &tally);
-    load.assert_none_failed(500);
+    load.assert_none_failed(100);
     assert!(tally.count("disconnected") >= 3, "{}", tally.line());
     assert!(load.answers.keys().any(|name| name.starts_with("again")), "{:?}", load.answers);
 }
@@ -108,8 +108,8 @@ async fn connections_that_reach_their_greatest_age() {
     let wait = tokio::time::sleep(seconds(4));
     let (load, ()) = Load::during(8, move |n| mixed(client.clone(), n), wait).await;
     report("connections of 150 ms", &load, &tally);
-    load.assert_none_failed(500);
-    assert!(tally.count("disconnected, closed by peer") >= 10, "{}", tally.line());
+    load.assert_none_failed(100);
+    assert!(tally.count("disconnected, closed by peer") >= 4, "{}", tally.line());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,6 +121,6 @@ async fn a_small_stream_limit_opens_more_connections() {
     let make = move |_| say(client.clone(), "sleep 20".into());
     let (load, ()) = Load::during(24, make, tokio::time::sleep(seconds(2))).await;
     report("four streams a connection, 24 callers", &load, &tally);
-    load.assert_none_failed(500);
+    load.assert_none_failed(100);
     assert!(tally.count("connected") >= 4, "{}", tally.line());
 }

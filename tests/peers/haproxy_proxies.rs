@@ -34,7 +34,7 @@ async fn reloads(what: &str, haproxy: &mut Haproxy, port: u16, kind: Kind) -> Lo
         load.failures.len(),
         tally.line()
     );
-    load.assert_none_failed(500);
+    load.assert_none_failed(100);
     // Each old process has ended, which it does only without connections.
     assert!(tally.count("disconnected") >= usize::try_from(rounds).unwrap(), "{}", tally.line());
     load

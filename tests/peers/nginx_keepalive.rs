@@ -130,7 +130,7 @@ async fn idle_connections_that_nginx_closes_while_a_declared_post_takes_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_that_we_close_before_nginx_does() {
     // How a service of undeclared POSTs is set up: our idle timeout is the shorter one.
-    let nginx = Nginx::start("keepalive_timeout 2s;").await;
+    let nginx = Nginx::start("keepalive_timeout 30s;").await;
     let dir = folder();
     let path = dir.path().join("mesh.yaml");
     let text = format!(
@@ -152,7 +152,7 @@ async fn posts_that_cross_the_close_on_the_wire_fail_and_are_few() {
     let nginx = Nginx::start(CLOSES_AFTER_20_MS).await;
     let mesh = Mesh::builder().endpoints("web", [at(nginx.http1)]).build().unwrap();
     let (load, tally) = taken_at_the_close("POST, undeclared", &mesh, true).await;
-    assert!(load.calls() > 500 && load.failures.len() * 50 < load.calls(), "{:?}", load.failures);
+    assert!(load.calls() > 500 && load.failures.len() * 20 < load.calls(), "{:?}", load.failures);
     for failure in &load.failures {
         assert!(failure.contains("connection failed"), "{failure}");
     }

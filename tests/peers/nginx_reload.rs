@@ -41,7 +41,7 @@ async fn reloads(version: Version, retry: Retry) {
         load.first_words(),
         tally.line()
     );
-    load.assert_none_failed(1000);
+    load.assert_none_failed(200);
     let workers = usize::try_from(rounds).unwrap() + 1;
     assert!(load.first_words() >= workers, "{} workers answered", load.first_words());
 }

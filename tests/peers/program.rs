@@ -1,11 +1,13 @@
 //! A foreign program: found, started on loopback, ended by its id.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
     thread,
     time::Duration,
 };
@@ -48,9 +50,15 @@ pub(crate) fn python() -> PathBuf {
     python
 }
 
-/// A port that was free just now.
+/// A port that was free just now, and that nobody else here was given.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// A running program; its drop ends it.
@@ -77,7 +85,7 @@ impl Program {
 
     /// Waits until it listens at this port.
     pub(crate) async fn listens(&mut self, port: u16) {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return;
             }

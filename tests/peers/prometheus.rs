@@ -92,7 +92,7 @@ async fn prometheus_scrapes_a_mesh_in_both_formats() {
         let (dir, port) = (folder(), free_port());
         let scraped: SocketAddr = target.socket();
         let config = format!(
-            "scrape_configs:\n- job_name: mesh\n  scrape_interval: 200ms\n  \
+            "scrape_configs:\n- job_name: mesh\n  scrape_interval: 2s\n  \
              static_configs:\n  - targets: ['{scraped}']\n"
         );
         fs::write(dir.path().join("prometheus.yml"), config).unwrap();

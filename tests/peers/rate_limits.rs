@@ -27,7 +27,7 @@ async fn users() -> Server {
 
 async fn mesh(users: &Server, port: u16, fail_closed: bool) -> (Mesh, Client) {
     let mut limit = GlobalRateLimit::new("limits", "shop");
-    limit.timeout = Some(Duration::from_secs(2));
+    limit.timeout = Some(Duration::from_secs(20));
     limit.limit_headers = Some(true);
     limit.fail_closed = Some(fail_closed);
     let mut tenant = DescriptorSource::new("x-tenant");

@@ -87,7 +87,7 @@ async fn a_listener_and_a_cluster_that_are_not_there() {
         // Both are asked for at once; who calls then waits beside them.
         peer.call(&Calls::of(1).to("lost").within(1)).await;
     }
-    for (who, outcomes) in bed.call(Calls::of(1).to("nobody").within(17)).await {
+    for (who, outcomes) in bed.call(Calls::of(1).to("nobody").within(20)).await {
         let (outcome, seconds) = (&outcomes[0], outcomes[0].ms / 1000.0);
         println!("nobody, {who:?}: {outcome:?}");
         match who {
@@ -95,17 +95,17 @@ async fn a_listener_and_a_cluster_that_are_not_there() {
             Who::GrpcJs => assert_eq!(outcome.code, Some(4), "{outcome:?}"),
             // A caller waits for what is not known for `resolve_timeout` at most.
             Who::Ours => {
-                assert!(outcome.code == Some(4) && (4.9..6.0).contains(&seconds), "{outcome:?}");
+                assert!(outcome.code == Some(4) && (4.9..9.0).contains(&seconds), "{outcome:?}");
                 assert!(outcome.text.contains("resolve_timeout"), "{outcome:?}");
             }
             _ => {
                 assert!(text(who, outcome).contains("nobody"), "{who:?}: {outcome:?}");
-                assert!((14.5..17.0).contains(&seconds), "{who:?}: {outcome:?}");
+                assert!((14.5..19.5).contains(&seconds), "{who:?}: {outcome:?}");
             }
         }
     }
     // By now it is known that neither is there: who calls is told at once, and why.
-    tokio::time::sleep(Duration::from_secs(21).saturating_sub(began.elapsed())).await;
+    tokio::time::sleep(Duration::from_secs(24).saturating_sub(began.elapsed())).await;
     for (target, resource) in [("nobody", "LDS resource `nobody`"), ("lost", "CDS resource `gone`")]
     {
         for (who, outcomes) in bed.call(Calls::of(1).to(target).within(2)).await {
@@ -142,7 +142,7 @@ async fn a_control_plane_that_is_down_and_the_next_one() {
             continue;
         }
         let text = text(who, &outcomes[0]);
-        assert!(outcomes[0].ms < 1000.0, "{who:?}: {:?}", outcomes[0]);
+        assert!(outcomes[0].ms < 2500.0, "{who:?}: {:?}", outcomes[0]);
         if who == Who::Ours {
             assert!(text.contains("node `ours`") && text.contains(&gone.to_string()), "{text}");
         }
@@ -261,7 +261,7 @@ async fn cell(who: Who, features: &[&str], event: &str) -> (Made, String) {
     tokio::time::sleep(Duration::from_millis(300)).await;
     // What was connected before is served for as long as Envoy drains.
     peer.reconnect(port);
-    let calls = peer.call(&Calls::of(5).within(2)).await;
+    let calls = peer.call(&Calls::of(5).within(5)).await;
     let answered = counts(&calls).values().sum::<usize>();
     assert!([0, 5].contains(&answered), "{who:?}, {features:?}, {event}: {calls:?}");
     let made = if answered == 5 { Made::Keeps } else { Made::Fails };

@@ -23,7 +23,7 @@ def main():
                 metadata = (("rpc-behavior", behaviour),)
                 told = {"method": method, "behaviour": behaviour, "code": 0}
                 try:
-                    answer, made = call.with_call(b"", metadata=metadata, timeout=2)
+                    answer, made = call.with_call(b"", metadata=metadata, timeout=2 if behaviour == "keep-open" else 15)
                     told["hostname"] = dict(made.initial_metadata()).get("hostname")
                     told["answer"] = answer.hex()
                 except grpc.RpcError as error:
