@@ -281,7 +281,7 @@ async fn an_endpoint_that_is_not_connected_to_in_time_costs_no_call_and_is_avoid
     let mut cluster = support::cluster([address.into(), good.address()]);
     cluster.balancer = Some(config::Balancer::RoundRobin);
     cluster.transport.connect_timeout = Some(Duration::from_millis(300));
-    cluster.transport.connect_backoff_base = Some(Duration::from_secs(60));
+    cluster.transport.connect_backoff_base = Some(Duration::from_secs(30));
     let mesh = support::one_cluster(cluster).build().unwrap();
     mesh.ready().await.unwrap();
     let mut events = Recorder::of(&mesh);

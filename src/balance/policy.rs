@@ -342,7 +342,7 @@ impl Policy {
             #[cfg(feature = "orca")]
             Self::Prequal(prequal) => picker.prequal_ranked(drawn, prequal),
             Self::Hashed(_) => match group.hashed(ask.hash) {
-                Some(by) => picker.hashed_ranked(&by),
+                Some(by) => picker.hashed_ranked(&by, drawn.0),
                 None => picker.random_ranked(drawn.0),
             },
             Self::Choices(choices) => picker.choices(choices, &group.turn),

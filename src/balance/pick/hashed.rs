@@ -44,7 +44,18 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The next on the ring, or in the table, that is good and has room; then others in an order of
     /// the hash's own, the same in every client.
-    pub(in crate::balance) fn hashed_ranked(self, by: &Hashed<'a>) -> Option<&'a Arc<Endpoint<X>>> {
+    ///
+    /// Without a hash the one that was drawn is as good as another: who was never called is not drawn
+    /// twice before it is.
+    pub(in crate::balance) fn hashed_ranked(
+        self,
+        by: &Hashed<'a>,
+        drawn: &'a Arc<Endpoint<X>>,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        let is_idle = || drawn.live().is_none_or(|live| live.load.in_flight() == 0);
+        if by.hash.is_none() && is_idle() && self.rank(drawn) == Rank::Good {
+            return Some(drawn);
+        }
         let hash = by.hash.unwrap_or_else(|| self.random.next());
         let mut best = Best::default();
         // The good one that is the least full.

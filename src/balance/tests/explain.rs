@@ -368,7 +368,8 @@ proptest! {
                 world.count();
             }
         }
-        prop_assert!(rare <= 1, "{rare} picks were not foretold: {}", world.explain());
+        // Each of two suspects may be due once.
+        prop_assert!(rare <= 2, "{rare} picks were not foretold: {}", world.explain());
     }
 
     /// Of one state 10,000 picks pick those that are said to be picked, and as often.
@@ -410,9 +411,10 @@ proptest! {
             }
             Choice::OneOf { .. } if world.round_robin => {}
             Choice::OneOf { endpoints, fails, .. } => {
+                let all = counts.clone();
                 for (address, share) in endpoints {
                     let count = counts.remove(address).unwrap_or(0);
-                    prop_assert!(near(count, *share), "{address} got {count}: {said}");
+                    prop_assert!(near(count, *share), "{address} got {count} of {all:?}: {said}");
                 }
                 prop_assert!(near(failed, *fails), "{failed} failed: {said}");
                 prop_assert!(counts.values().all(|count| *count < 40), "{counts:?}: {said}");

@@ -135,6 +135,23 @@ fn a_call_without_a_hash_goes_anywhere() {
 }
 
 #[test]
+fn one_that_was_never_called_gets_its_share_of_the_calls_without_a_hash() {
+    let random = crate::core::Random::seeded(7);
+    for policy in both() {
+        let mut met = 0;
+        for _ in 0..1_000 {
+            let sim = Sim::of(&policy, 2);
+            // One of them has been called.
+            let known = sim.of_hash(1);
+            let flight = sim.balancer.pick(Ask::any(sim.now, &random, &[])).unwrap();
+            met += usize::from(number_of(flight.endpoint()) != known);
+            flight.finish(sim.now, Outcome::Ignored);
+        }
+        assert!((400..600).contains(&met), "{policy:?}: {met} of 1000");
+    }
+}
+
+#[test]
 fn only_the_calls_of_one_that_cannot_be_connected_to_move_and_they_come_back() {
     for policy in both() {
         let sim = Sim::of(&policy, 8);
