@@ -11,7 +11,7 @@ use super::{
 use crate::{
     balance::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
-    core::{Body, Error, ErrorKind, Held, Instant, Outgoing, Phase},
+    core::{Body, Held, Instant, Outgoing},
     mesh::{
         call::{
             Caller, Pinned,
@@ -53,12 +53,10 @@ impl Attempt {
     ) -> Result<Self, Box<Failed>> {
         let Beginning { caller, pinned, tried, at, .. } = of;
         let inner = &caller.inner;
-        // Before what is read of the cluster: nobody secures that any more.
-        let heard = inner.is_heard();
         let mut core = pinned.cluster.core.load();
         if core.failover.is_some() || core.gate.is_some() {
             return match entrance::enter(of, way.request.as_ref())? {
-                Entered::Picked(picked) => Self::elsewhere(of, way, trace, picked, heard),
+                Entered::Picked(picked) => Self::elsewhere(of, way, trace, picked),
                 Entered::Queued(queued) => {
                     Ok(Self::queued(of, way.request.as_mut(), trace, queued))
                 }
@@ -86,7 +84,7 @@ impl Attempt {
                 }
             }
         };
-        Self::on(of, way, trace, (flight, breaker), (&pinned.cluster, &core), heard)
+        Self::on(of, way, trace, (flight, breaker), (&pinned.cluster, &core))
     }
 
     /// Begins to send to an endpoint that was picked with more ado.
@@ -97,13 +95,12 @@ impl Attempt {
         way: Way<'_>,
         trace: &mut Trace,
         (flight, breaker, cluster): Picked,
-        heard: bool,
     ) -> Result<Self, Box<Failed>> {
         let core = cluster.core.load();
-        Self::on(of, way, trace, (flight, breaker), (&cluster, &core), heard)
+        Self::on(of, way, trace, (flight, breaker), (&cluster, &core))
     }
 
-    /// Begins to send to the endpoint that was picked; whether every source had spoken before that.
+    /// Begins to send to the endpoint that was picked.
     #[inline(always)]
     fn on(
         of: Beginning<'_>,
@@ -111,7 +108,6 @@ impl Attempt {
         trace: &mut Trace,
         (flight, breaker): (InFlight<Node>, Held),
         (cluster, core): (&Cluster, &Core),
-        heard: bool,
     ) -> Result<Self, Box<Failed>> {
         let Beginning { caller, pinned, number, now, at, .. } = of;
         if let Some(shares) = &core.shares
@@ -128,9 +124,11 @@ impl Attempt {
                 flight.finish(at, Outcome::Ignored);
                 return Err(Failed::fatal(in_clear(cluster)));
             }
-            if !heard && let Err(failed) = in_doubt(caller, cluster, &endpoint) {
+            if !caller.inner.is_heard()
+                && let Some(withheld) = caller.inner.withheld(&cluster.name)
+            {
                 flight.finish(at, Outcome::Ignored);
-                return Err(failed);
+                return Err(Failed::fatal(withheld));
             }
         }
         let host = pinned.rare.as_ref().and_then(|rare| rare.host_of_endpoint());
@@ -158,27 +156,6 @@ impl Attempt {
             original,
         })
     }
-}
-
-/// Whether an endpoint that was picked while a source had still to speak may be called in clear.
-#[cold]
-fn in_doubt(
-    caller: &Caller,
-    cluster: &Cluster,
-    endpoint: &Endpoint<Node>,
-) -> Result<(), Box<Failed>> {
-    if !caller.inner.is_heard()
-        && let Some(withheld) = caller.inner.withheld(&cluster.name)
-    {
-        return Err(Failed::fatal(withheld));
-    }
-    // The last source may have spoken between the pick and here: what it has said is in force by now.
-    if cluster.core.load().protector.is_open(endpoint.spec()) {
-        return Ok(());
-    }
-    let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick)
-        .detail("the endpoint was picked before its cluster was secured");
-    Err(Box::new(Failed { met: Met::NeverSent, error }))
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.

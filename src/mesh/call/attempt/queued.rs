@@ -66,8 +66,7 @@ impl Attempt {
             let (tried, number) = (&*queued.tried, self.number);
             let of = Beginning { caller, pinned, tried, number, now, at };
             // Its span has begun.
-            // The last source may have spoken while it waited.
-            Self::elsewhere(of, way, &mut None, picked, false)
+            Self::elsewhere(of, way, &mut None, picked)
         });
         match begun {
             // The time that it may take has run since it began to wait.
