@@ -16,7 +16,7 @@ use crate::{
 
 const TOLD: &str = "x-envoy-expected-rq-timeout-ms";
 const SHORT: Duration = Duration::from_millis(80);
-/// So short that it is met, and long enough for the head on a busy machine.
+/// Soon over, and long enough for the head on a busy machine.
 const HEAD: Duration = Duration::from_secs(1);
 
 /// Answers with the head and one part of its body, and never ends.

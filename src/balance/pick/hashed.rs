@@ -45,8 +45,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// The next on the ring, or in the table, that is good and has room; then others in an order of
     /// the hash's own, the same in every client.
     ///
-    /// Without a hash the one that was drawn is as good as another: who was never called is not drawn
-    /// twice before it is.
+    /// Without a hash, the one that was drawn is taken where it is good and idle. One that was never
+    /// called is always ranked: to draw again would leave it the square of its share.
     pub(in crate::balance) fn hashed_ranked(
         self,
         by: &Hashed<'a>,
