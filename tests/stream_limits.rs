@@ -18,13 +18,15 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use http_body::Body;
+use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 use tower::Service;
 use tower_mesh::{
-    ErrorKind, Event, Mesh, Retry,
+    Call, ErrorKind, Event, Mesh, Retry,
     transport::{ConnectTarget, Connector},
 };
 
@@ -289,4 +291,28 @@ async fn calls_leave_an_endpoint_that_lets_no_more_streams_begin_and_come_back()
     say.send(100).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     patience(fetch(&client, h2("/"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_our_deadline_ends_is_given_up_although_its_caller_keeps_it() {
+    let (tell, mut reset) = tokio::sync::mpsc::unbounded_channel();
+    let server = h2_server(1, move |_, mut respond| {
+        let tell = tell.clone();
+        async move {
+            let mut body = respond.send_response(head(), false).unwrap();
+            tell.send(std::future::poll_fn(|cx| body.poll_reset(cx)).await).ok();
+        }
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let mut request = h2("/");
+    request.extensions_mut().insert(Call::new().timeout(Duration::from_millis(100)));
+    let mut kept = patience(client.send(request)).await.unwrap().into_body();
+    let ended = patience(kept.frame()).await.unwrap();
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(kept.is_end_stream());
+    let reason = patience(reset.recv()).await.unwrap().unwrap();
+    assert_eq!(reason, h2::Reason::CANCEL, "the endpoint is told");
+    assert!(patience(kept.frame()).await.is_none());
 }

@@ -22,8 +22,8 @@ mod verdict;
 mod wire;
 
 pub(crate) use self::body::{
-    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Sent, Ticket,
-    Unrepeatable, Watch, Watcher, polled_foreign, tail, tee,
+    Awaited, BodyEnd, Ending, Held, Outgoing, Polled, Release, ReplayBody, Report, Reporter, Sent,
+    Ticket, Unrepeatable, Watch, Watcher, polled_body, tail, tee,
 };
 pub(crate) use self::error::{Context, Reply, grpc};
 pub(crate) use self::event::Events;

@@ -26,7 +26,7 @@ use self::{replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 
 pub(crate) use self::{
-    outgoing::{Outgoing, polled_foreign},
+    outgoing::{Outgoing, Polled, polled_body},
     replay::{ReplayBody, Unrepeatable},
     sent::Sent,
     tee::tee,
@@ -119,6 +119,12 @@ impl Body {
             return Self::empty();
         }
         Self { kind: Kind::Watched(incoming, watch) }
+    }
+
+    /// The rest is given up at once, whoever keeps the body: a stream that nobody reads would stay open.
+    #[cold]
+    fn cut(&mut self) {
+        self.kind = Kind::Empty;
     }
 
     /// Puts the first frame of a body back before the rest.
@@ -272,8 +278,20 @@ impl http_body::Body for Body {
             Kind::Incoming(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(lost)))
             }
-            Kind::Watched(body, watch) => watch.poll_frame(body, cx),
-            Kind::Wrapped(wrapped) => wrapped.1.poll_frame(&mut wrapped.0, cx),
+            Kind::Watched(body, watch) => {
+                let frame = watch.poll_frame(body, cx);
+                if watch.is_cut {
+                    self.cut();
+                }
+                frame
+            }
+            Kind::Wrapped(wrapped) => {
+                let frame = wrapped.1.poll_frame(&mut wrapped.0, cx);
+                if wrapped.1.is_cut {
+                    self.cut();
+                }
+                frame
+            }
             Kind::Replay(body) => Pin::new(body).poll_frame(cx),
             Kind::Peeked(peeked) => match peeked.0.take() {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),

@@ -32,16 +32,25 @@ enum Kind {
 }
 
 thread_local! {
-    /// The body that this thread has polled last is made by the application while it is sent.
-    static FOREIGN: Cell<bool> = const { Cell::new(false) };
+    /// Whose body this thread has polled last.
+    static POLLED: Cell<Polled> = const { Cell::new(Polled::Nothing) };
 }
 
-/// Whether this thread has polled a body of the application's since it was asked, and no other
-/// after that.
+/// Whose body a thread has polled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Polled {
+    Nothing,
+    /// One whose bytes are there.
+    Ready,
+    /// One that the application makes while it is sent.
+    Foreign,
+}
+
+/// Whose body this thread has polled last since it was asked.
 ///
 /// hyper polls a body once before it hands its rest to an executor, and does not say whose it is.
-pub(crate) fn polled_foreign() -> bool {
-    FOREIGN.replace(false)
+pub(crate) fn polled_body() -> Polled {
+    POLLED.replace(Polled::Nothing)
 }
 
 const _: () = assert!(size_of::<Outgoing>() <= 40, "it is moved a dozen times per call");
@@ -113,7 +122,10 @@ impl HttpBody for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        FOREIGN.set(!matches!(self.kind, Kind::Empty | Kind::Full(_)));
+        POLLED.set(match self.kind {
+            Kind::Empty | Kind::Full(_) => Polled::Ready,
+            _ => Polled::Foreign,
+        });
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {

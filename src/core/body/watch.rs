@@ -172,6 +172,8 @@ pub(crate) struct Watch {
     /// The report's receiver has been told that it is open.
     pub(crate) counted: bool,
     pub(crate) over: bool,
+    /// It has failed, and what is left of it is to go before what it holds is free for another.
+    pub(crate) is_cut: bool,
 }
 
 impl Watch {
@@ -191,6 +193,7 @@ impl Watch {
             awaiting: false,
             counted: false,
             over: false,
+            is_cut: false,
         }
     }
 
@@ -303,6 +306,7 @@ impl Watch {
             error = error.service(to.service());
             to.failed(&error);
         }
+        self.is_cut = true;
         self.end(end, Some(error.kind()));
         Some(if self.grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error) })
     }
@@ -335,7 +339,9 @@ impl Watch {
                 to.closed();
             }
         }
-        self.held = Held::Nothing;
+        if !self.is_cut {
+            self.held = Held::Nothing;
+        }
         self.limits = [Held::Nothing, Held::Nothing];
     }
 }

@@ -15,13 +15,13 @@ use crate::core::{BoxError, Instant, Phase, grpc};
 
 /// A response body that ends by a deadline, if its call has one that reaches so far.
 ///
-/// `Unpin` and `Default` when `B` is. Its timer is armed, in one allocation, when a frame has to
+/// `Unpin` when `B` is; empty by default. Its timer is armed, in one allocation, when a frame has to
 /// be waited for under a deadline.
 #[pin_project::pin_project]
-#[derive(Default)]
 pub struct TimedBody<B> {
+    /// Given up with the deadline, whoever keeps the body.
     #[pin]
-    inner: B,
+    inner: Option<B>,
     expiry: Option<Expiry>,
     over: bool,
 }
@@ -40,7 +40,7 @@ pub struct Expiry {
 
 impl<B> TimedBody<B> {
     pub(crate) fn new(inner: B, expiry: Option<Expiry>) -> Self {
-        Self { inner, expiry, over: false }
+        Self { inner: Some(inner), expiry, over: false }
     }
 }
 
@@ -56,7 +56,7 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
+        let mut this = self.project();
         if *this.over {
             return Poll::Ready(None);
         }
@@ -65,15 +65,18 @@ where
             && Instant::now() >= expiry.at
         {
             *this.over = true;
+            this.inner.set(None);
             return Poll::Ready(Some(expiry.end()));
         }
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = inner.poll_frame(cx) {
             *this.over = frame.is_none();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         match this.expiry {
             Some(expiry) => expiry.poll(cx).map(|end| {
                 *this.over = true;
+                this.inner.set(None);
                 Some(end)
             }),
             None => Poll::Pending,
@@ -81,11 +84,17 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
+        self.over || self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+impl<B> Default for TimedBody<B> {
+    fn default() -> Self {
+        Self { inner: None, expiry: None, over: false }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
 ///
 /// Each attempt but the first waits for the service below to be ready again, beside those under way.
 /// Dropping this drops all of them.
-#[pin_project::pin_project]
+#[pin_project::pin_project(PinnedDrop)]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<S, R, B>
 where
@@ -121,6 +121,7 @@ where
                     Poll::Ready(Err(error)) => {
                         // What is under way goes on.
                         if let Some(hedged) = this.hedged {
+                            hedged.refund(this.shared);
                             hedged.course.refused();
                         }
                         if this.first.is_none() && this.others.is_empty() {
@@ -194,6 +195,20 @@ where
     }
 }
 
+#[pin_project::pinned_drop]
+impl<S, R, B> PinnedDrop for ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let (Some(_), Some(hedged)) = (&this.next, &this.hedged) {
+            hedged.refund(this.shared);
+        }
+    }
+}
+
 impl<S, R, B> fmt::Debug for ResponseFuture<S, R, B>
 where
     R: Replay<B>,
@@ -208,6 +223,13 @@ where
 // === impl Hedged ===
 
 impl<C> Hedged<C> {
+    /// What was paid for is not sent.
+    fn refund(&self, shared: &Shared) {
+        let now = shared.now();
+        self.hedging.refund(now);
+        shared.budget.refund(now);
+    }
+
     /// The request of a further attempt, which is paid for then.
     fn beside<R: Replay<B, Copy = C>, B>(
         &self,
@@ -219,8 +241,7 @@ impl<C> Hedged<C> {
         self.hedging.pay(now, || shared.budget.withdraw(now).then_some(()))?;
         R::beside(&self.copy, into).map_err(|why| {
             // The body has grown, or failed, since it was looked at.
-            self.hedging.refund(now);
-            shared.budget.refund(now);
+            self.refund(shared);
             of_body(why)
         })
     }

@@ -111,7 +111,10 @@ impl Hedging {
         if self.share.as_ref().is_some_and(|share| !share.withdraw(now)) {
             return Err(HedgeRefusal::Share);
         }
-        withdraw().ok_or(HedgeRefusal::Budget)
+        withdraw().ok_or_else(|| {
+            self.refund(now);
+            HedgeRefusal::Budget
+        })
     }
 
     /// What was paid for was not sent.
@@ -295,6 +298,8 @@ mod tests {
             hedging.pay(100, || poor().withdraw(100).then_some(())),
             Err(HedgeRefusal::Budget)
         );
+        let paid = (0..100).filter(|_| hedging.pay(100, || Some(())).is_ok()).count();
+        assert_eq!(paid, 50, "what was not sent has cost nothing of the share");
         assert_eq!(
             within(50.0).pay(0, || Some(())),
             Err(HedgeRefusal::Share),

@@ -91,6 +91,11 @@ impl Streams {
         self.count.is_crowded() || self.count.is_zero() || self.slots.is_awaited()
     }
 
+    /// Whether so many are nearly as many as the peer allows.
+    pub(super) fn is_nearly_full(&self, active: u32) -> bool {
+        self.count.is_nearly_full(active)
+    }
+
     /// Whether it has as many as the peer allows.
     pub(super) fn is_full(&self) -> bool {
         self.count.is_full()

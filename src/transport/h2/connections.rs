@@ -150,7 +150,8 @@ fn choose(pool: &Arc<Pool>, now: u64, priority: CallPriority) -> Option<Choice> 
     }
     let (active, h2) = best?;
     let settings = &pool.dialer.settings;
-    if active >= settings.http2_streams_per_connection
+    if (active >= settings.http2_streams_per_connection || h2.streams.is_nearly_full(active))
+        && !pool.dialer.is_dialing()
         && list.len() < settings.max_http2_connections as usize
         && pool.dialer.may_have_room(priority)
         && pool.dialer.may_add()

@@ -9,6 +9,9 @@
 //! The last stream that the peer allows is held by hyper until the other half has opened it. If GOAWAY
 //! were read in between, hyper would go with it in hand, and its caller would not learn whether it
 //! was sent: nothing is read before it is open.
+//!
+//! The body of a request that has one at hand follows its head in one write: a stream is opened first
+//! with nothing written, then its body is handed over.
 
 use std::{
     pin::Pin,
@@ -19,11 +22,11 @@ use std::{
 use hyper::client::conn::http2;
 
 use super::{
-    last_words::{Held, LastWords},
+    last_words::{Hold, LastWords},
     signals::{FRAMES, REQUESTS, STREAMS, Signals, TRUST},
     streams::Spawner,
 };
-use crate::core::{BoxFuture, DisconnectReason, Outgoing, polled_foreign};
+use crate::core::{BoxFuture, DisconnectReason, Outgoing, polled_body};
 
 type Requests = http2::Connection<LastWords, Outgoing, Spawner>;
 
@@ -41,10 +44,11 @@ pub(in crate::transport) struct Halves {
     distrusted: Option<BoxFuture<DisconnectReason>>,
     signals: Arc<Signals>,
     wakers: Wakers,
-    /// Leaves unread what the peer says.
-    held: Held,
+    hold: Hold,
     /// Streams may have begun that are not open yet.
     begun: bool,
+    /// There are bodies that wait for that.
+    bodies: bool,
 }
 
 struct Wakers {
@@ -74,10 +78,10 @@ impl Halves {
         requests: Requests,
         frames: BoxFuture<()>,
         streams: Spawner,
-        held: Held,
+        hold: Hold,
     ) -> Self {
-        // Nobody has polled either yet.
-        let signals = Arc::new(Signals::new(FRAMES | REQUESTS));
+        // Nobody has polled any of them yet.
+        let signals = Arc::new(Signals::new(FRAMES | REQUESTS | STREAMS));
         let wakers = Wakers {
             requests: Arc::new(Part::<REQUESTS>(Arc::clone(&signals))).into(),
             frames: Arc::new(Part::<FRAMES>(Arc::clone(&signals))).into(),
@@ -91,8 +95,9 @@ impl Halves {
             distrusted: None,
             signals,
             wakers,
-            held,
+            hold,
             begun: false,
+            bodies: false,
         }
     }
 
@@ -116,15 +121,21 @@ impl Halves {
             let mut is_held = false;
             if woken & FRAMES != 0 {
                 let mut cx = Context::from_waker(&self.wakers.frames);
+                let has_bodies = std::mem::take(&mut self.bodies);
                 is_held = std::mem::take(&mut self.begun) && is_full();
                 if is_held {
-                    self.held.set(true);
+                    self.hold.reads(true);
+                } else if has_bodies {
+                    self.hold.writes(true);
                 }
                 let polled = self.frames.as_mut().poll(&mut cx);
                 if is_held {
-                    self.held.set(false);
+                    self.hold.reads(false);
                     // What has been opened is out of hyper's hands before anything is read.
                     woken |= REQUESTS;
+                    self.signals.raise(FRAMES);
+                } else if has_bodies {
+                    self.hold.writes(false);
                     self.signals.raise(FRAMES);
                 }
                 if polled.is_ready() {
@@ -133,6 +144,11 @@ impl Halves {
                     return Poll::Ready(Step::Closed(why));
                 }
             }
+            // Before those that begin now: of their bodies nothing can be sent before the other half has
+            // opened them.
+            if woken & STREAMS != 0 {
+                self.streams.poll_streams(&mut Context::from_waker(&self.wakers.streams));
+            }
             if woken & REQUESTS != 0
                 && let Some(half) = &mut self.requests
             {
@@ -140,7 +156,7 @@ impl Halves {
                 self.begun = !is_held;
                 let mut cx = Context::from_waker(&self.wakers.requests);
                 // Whatever this thread has polled before.
-                polled_foreign();
+                polled_body();
                 if let Poll::Ready(ended) = Pin::new(half).poll(&mut cx) {
                     // With it go hyper's references to the connection, which then ends with its
                     // streams; the other half is to notice.
@@ -148,10 +164,7 @@ impl Halves {
                     self.signals.leave(FRAMES | STREAMS);
                     return Poll::Ready(Step::Draining(ended.err()));
                 }
-            }
-            // A request has become a stream that nobody has polled yet.
-            if woken & (REQUESTS | STREAMS) != 0 {
-                self.streams.poll_streams(&mut Context::from_waker(&self.wakers.streams));
+                self.bodies |= self.streams.has_bodies();
             }
             if woken & TRUST != 0
                 && let Some(distrusted) = &mut self.distrusted
@@ -237,10 +250,10 @@ mod tests {
         let random = Arc::new(Random::seeded(1));
         let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
         let spawner = Spawner::new(shared);
-        let held = Held::default();
-        let io = LastWords::new(Box::new(TokioIo::new(near)), held.clone());
+        let hold = Hold::default();
+        let io = LastWords::new(Box::new(TokioIo::new(near)), hold.clone());
         let (_sender, requests) = http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
-        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, held);
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, hold);
         let (tell, mut told) = oneshot::channel();
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
@@ -299,18 +312,86 @@ mod tests {
         }
     }
 
+    /// A stream that counts its writes.
+    struct Counting(TokioIo<DuplexStream>, Arc<AtomicUsize>);
+
+    impl Read for Counting {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl Write for Counting {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.1.fetch_add(1, SeqCst);
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn heads_and_bodies_of_requests_are_written_at_once() {
+        let (near, mut far) = tokio::io::duplex(65_536);
+        let random = Arc::new(Random::seeded(1));
+        let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
+        let (spawner, hold) = (Spawner::new(shared), Hold::default());
+        let writes = Arc::<AtomicUsize>::default();
+        let io = Counting(TokioIo::new(near), Arc::clone(&writes));
+        let io = LastWords::new(Box::new(io), hold.clone());
+        let (mut sender, requests) =
+            http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, hold);
+        far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let mut drive = async || {
+            std::future::poll_fn(|cx| {
+                assert!(halves.poll(cx, || false).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            writes.swap(0, SeqCst)
+        };
+        drive().await;
+        let mut sent = Vec::new();
+        for bodies in [vec!["", "a", "bc"], vec![""], vec!["d"]] {
+            for body in bodies {
+                let body = bytes::Bytes::from_static(body.as_bytes()).into();
+                let request = Request::post("http://users/").body(body).unwrap();
+                let mut answer = Box::pin(sender.try_send_request(request));
+                assert!(futures_util::poll!(answer.as_mut()).is_pending());
+                sent.push(answer);
+            }
+            assert_eq!(drive().await, 1);
+            assert_eq!(drive().await, 0, "nothing is left");
+        }
+    }
+
     /// GOAWAY that comes between a request and its stream.
     #[tokio::test]
     async fn the_last_stream_that_a_peer_allows_is_answered_whatever_comes_while_it_begins() {
         let (near, mut far) = tokio::io::duplex(65_536);
         let random = Arc::new(Random::seeded(1));
         let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
-        let (spawner, said, held) = (Spawner::new(shared), Arc::default(), Held::default());
+        let (spawner, said, hold) = (Spawner::new(shared), Arc::default(), Hold::default());
         let io = Quiet(TokioIo::new(near), Arc::clone(&said));
-        let io = LastWords::new(Box::new(io), held.clone());
+        let io = LastWords::new(Box::new(io), hold.clone());
         let (mut sender, requests) =
             http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
-        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, held);
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, hold);
         // SETTINGS: one stream at a time.
         far.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1]).await.unwrap();
         std::future::poll_fn(|cx| {

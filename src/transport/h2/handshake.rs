@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use super::{
     halves::{Halves, Step},
-    last_words::{Held, LastWords},
+    last_words::{Hold, LastWords},
     streams::Spawner,
 };
 use crate::{
@@ -45,12 +45,12 @@ pub(in crate::transport) async fn handshake(
         .initial_max_send_streams(UNKNOWN);
     let failed =
         |cause: hyper::Error| ConnectError::caused("HTTP/2 handshake failed", cause.into());
-    let held = Held::default();
-    let io = LastWords::new(io, held.clone());
+    let hold = Hold::default();
+    let io = LastWords::new(io, hold.clone());
     let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
     let frames = spawner.frames();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
-    let mut halves = Halves::new(requests, frames, spawner, held);
+    let mut halves = Halves::new(requests, frames, spawner, hold);
     let mut barred: Option<Pin<Box<Sleep>>> = None;
     let known = std::future::poll_fn(|cx| match halves.poll(cx, || false) {
         Poll::Ready(Step::Closed(cause) | Step::Draining(cause)) => Poll::Ready(Err(cause)),

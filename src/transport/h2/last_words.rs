@@ -25,12 +25,18 @@ use crate::transport::connect::Io;
 pub(super) struct LastWords {
     io: Box<dyn Io>,
     failed: Option<Failed>,
-    held: Held,
+    hold: Hold,
 }
 
-/// Whether what the peer says is left unread for now.
+/// What is left undone for now. Whoever says so is to poll for it again afterwards.
 #[derive(Clone, Default)]
-pub(super) struct Held(Arc<AtomicBool>);
+pub(super) struct Hold(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    unread: AtomicBool,
+    unwritten: AtomicBool,
+}
 
 /// What a write has met, and until when the peer's last words are waited for: they lie in the
 /// socket already, and the reactor has still to say so.
@@ -44,20 +50,25 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Bytes that are read at once then.
 const ROOM: usize = 1024;
 
-// === impl Held ===
+// === impl Hold ===
 
-impl Held {
-    /// Whoever holds it is to poll for it again afterwards.
-    pub(super) fn set(&self, held: bool) {
-        self.0.store(held, Relaxed);
+impl Hold {
+    /// Nothing is read.
+    pub(super) fn reads(&self, held: bool) {
+        self.0.unread.store(held, Relaxed);
+    }
+
+    /// Nothing is written.
+    pub(super) fn writes(&self, held: bool) {
+        self.0.unwritten.store(held, Relaxed);
     }
 }
 
 // === impl LastWords ===
 
 impl LastWords {
-    pub(super) fn new(io: Box<dyn Io>, held: Held) -> Self {
-        Self { io, failed: None, held }
+    pub(super) fn new(io: Box<dyn Io>, hold: Hold) -> Self {
+        Self { io, failed: None, hold }
     }
 
     /// The result of a write of so many bytes.
@@ -118,7 +129,7 @@ impl Read for LastWords {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.held.0.load(Relaxed) {
+        if self.hold.0.unread.load(Relaxed) {
             // Who holds it looks again.
             return Poll::Pending;
         }
@@ -137,6 +148,9 @@ impl Write for LastWords {
     ) -> Poll<io::Result<usize>> {
         if self.failed.is_some() {
             return Poll::Ready(Ok(buf.len()));
+        }
+        if self.hold.0.unwritten.load(Relaxed) {
+            return Poll::Pending;
         }
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.written(cx, buf.len(), written)
@@ -171,6 +185,9 @@ impl Write for LastWords {
         let length = bufs.iter().map(|buf| buf.len()).sum();
         if self.failed.is_some() {
             return Poll::Ready(Ok(length));
+        }
+        if self.hold.0.unwritten.load(Relaxed) {
+            return Poll::Pending;
         }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.written(cx, length, written)

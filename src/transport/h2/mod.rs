@@ -4,6 +4,7 @@ mod connection;
 mod connections;
 mod driver;
 mod halves;
+mod handed;
 mod handshake;
 mod last_words;
 #[cfg(test)]

@@ -73,6 +73,13 @@ impl Count {
         self.max.load(Relaxed) == 0
     }
 
+    /// Seven eighths of the limit are used: there is time to make another connection. Of a limit below
+    /// eight there is no such time.
+    pub(super) fn is_nearly_full(&self, active: u32) -> bool {
+        let max = self.max.load(Relaxed);
+        active >= max - max / 8
+    }
+
     /// All of the limit is used.
     pub(super) fn is_full(&self) -> bool {
         self.active.load(Relaxed) >= self.max.load(Relaxed)

@@ -7,16 +7,18 @@
 
 use std::{
     any::Any,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
-use futures_util::stream::{FuturesUnordered, Stream};
 use hyper::rt::Executor;
 
+use super::handed::Handed;
 use crate::{
-    core::{BoxFuture, polled_foreign},
+    core::{BoxFuture, Polled, polled_body},
     transport::shared::Shared,
 };
 
@@ -28,6 +30,8 @@ struct Inner {
     shared: Arc<Shared>,
     /// Locked by the connection's task only, for as long as it takes.
     kept: Mutex<Kept>,
+    /// Bodies whose bytes are there were handed out, and nobody has asked since.
+    bodies: AtomicBool,
 }
 
 /// What hyper has handed out and is not to run by itself.
@@ -51,7 +55,7 @@ trait Streams: Any + Send {
 
 impl Spawner {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Inner { shared, kept: Mutex::default() }))
+        Self(Arc::new(Inner { shared, kept: Mutex::default(), bodies: AtomicBool::new(false) }))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -61,6 +65,12 @@ impl Spawner {
     /// The reader and writer, to be polled by the connection's task.
     pub(super) fn frames(&self) -> Option<BoxFuture<()>> {
         self.kept().frames.take()
+    }
+
+    /// Whether bodies that can be sent at once have been handed out since it was asked.
+    pub(super) fn has_bodies(&self) -> bool {
+        let bodies = &self.0.bodies;
+        bodies.load(Relaxed) && bodies.swap(false, Relaxed)
     }
 
     /// Polls the streams that have been woken.
@@ -96,14 +106,19 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
         if !kept.begun {
             kept.begun = true;
             kept.frames = Some(Box::pin(future));
-            kept.streams = Some(Box::new(FuturesUnordered::<F>::new()));
+            kept.streams = Some(Box::new(Handed::<F>::new()));
             return;
         }
         // It has polled a body just now, or it waits for a response.
-        let foreign = polled_foreign();
+        let polled = polled_body();
         let streams = kept.streams.as_mut().map(|streams| &mut **streams as &mut dyn Any);
-        match streams.and_then(<dyn Any>::downcast_mut::<FuturesUnordered<F>>) {
-            Some(streams) if !foreign => streams.push(future),
+        match streams.and_then(<dyn Any>::downcast_mut::<Handed<F>>) {
+            Some(streams) if polled != Polled::Foreign => {
+                streams.push(future);
+                if polled == Polled::Ready {
+                    self.0.bodies.store(true, Relaxed);
+                }
+            }
             _ => {
                 drop(kept);
                 self.0.shared.handle.spawn(future);
@@ -112,20 +127,15 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Streams for FuturesUnordered<F> {
+impl<F: Future<Output = ()> + Send + 'static> Streams for Handed<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.is_empty() {
-            if Pin::new(&mut *self).poll_next(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
+        Handed::poll(self, cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, task::Waker};
+    use std::{convert::Infallible, pin::Pin, task::Waker};
 
     use bytes::Bytes;
     use http_body::Frame;

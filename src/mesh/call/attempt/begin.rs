@@ -11,7 +11,7 @@ use super::{
 use crate::{
     balance::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
-    core::{Body, Held, Instant, Outgoing},
+    core::{Body, Error, ErrorKind, Held, Instant, Outgoing, Phase},
     mesh::{
         call::{
             Caller, Pinned,
@@ -53,10 +53,12 @@ impl Attempt {
     ) -> Result<Self, Box<Failed>> {
         let Beginning { caller, pinned, tried, at, .. } = of;
         let inner = &caller.inner;
+        // Before what is read of the cluster: nobody secures that any more.
+        let heard = inner.is_heard();
         let mut core = pinned.cluster.core.load();
         if core.failover.is_some() || core.gate.is_some() {
             return match entrance::enter(of, way.request.as_ref())? {
-                Entered::Picked(picked) => Self::elsewhere(of, way, trace, picked),
+                Entered::Picked(picked) => Self::elsewhere(of, way, trace, picked, heard),
                 Entered::Queued(queued) => {
                     Ok(Self::queued(of, way.request.as_mut(), trace, queued))
                 }
@@ -84,7 +86,7 @@ impl Attempt {
                 }
             }
         };
-        Self::on(of, way, trace, (flight, breaker), (&pinned.cluster, &core))
+        Self::on(of, way, trace, (flight, breaker), (&pinned.cluster, &core), heard)
     }
 
     /// Begins to send to an endpoint that was picked with more ado.
@@ -95,12 +97,13 @@ impl Attempt {
         way: Way<'_>,
         trace: &mut Trace,
         (flight, breaker, cluster): Picked,
+        heard: bool,
     ) -> Result<Self, Box<Failed>> {
         let core = cluster.core.load();
-        Self::on(of, way, trace, (flight, breaker), (&cluster, &core))
+        Self::on(of, way, trace, (flight, breaker), (&cluster, &core), heard)
     }
 
-    /// Begins to send to the endpoint that was picked.
+    /// Begins to send to the endpoint that was picked; whether every source had spoken before that.
     #[inline(always)]
     fn on(
         of: Beginning<'_>,
@@ -108,6 +111,7 @@ impl Attempt {
         trace: &mut Trace,
         (flight, breaker): (InFlight<Node>, Held),
         (cluster, core): (&Cluster, &Core),
+        heard: bool,
     ) -> Result<Self, Box<Failed>> {
         let Beginning { caller, pinned, number, now, at, .. } = of;
         if let Some(shares) = &core.shares
@@ -124,11 +128,9 @@ impl Attempt {
                 flight.finish(at, Outcome::Ignored);
                 return Err(Failed::fatal(in_clear(cluster)));
             }
-            if !caller.inner.is_heard()
-                && let Some(withheld) = caller.inner.withheld(&cluster.name)
-            {
+            if !heard && let Err(failed) = in_doubt(caller, cluster, &endpoint) {
                 flight.finish(at, Outcome::Ignored);
-                return Err(Failed::fatal(withheld));
+                return Err(failed);
             }
         }
         let host = pinned.rare.as_ref().and_then(|rare| rare.host_of_endpoint());
@@ -156,6 +158,27 @@ impl Attempt {
             original,
         })
     }
+}
+
+/// Whether an endpoint that was picked while a source had still to speak may be called in clear.
+#[cold]
+fn in_doubt(
+    caller: &Caller,
+    cluster: &Cluster,
+    endpoint: &Endpoint<Node>,
+) -> Result<(), Box<Failed>> {
+    if !caller.inner.is_heard()
+        && let Some(withheld) = caller.inner.withheld(&cluster.name)
+    {
+        return Err(Failed::fatal(withheld));
+    }
+    // The last source may have spoken between the pick and here: what it has said is in force by now.
+    if cluster.core.load().protector.is_open(endpoint.spec()) {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick)
+        .detail("the endpoint was picked before its cluster was secured");
+    Err(Box::new(Failed { met: Met::NeverSent, error }))
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.

@@ -104,6 +104,7 @@ impl Attempt {
             awaiting: false,
             counted: false,
             over: false,
+            is_cut: false,
         }
     }
 

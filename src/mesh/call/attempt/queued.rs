@@ -66,7 +66,8 @@ impl Attempt {
             let (tried, number) = (&*queued.tried, self.number);
             let of = Beginning { caller, pinned, tried, number, now, at };
             // Its span has begun.
-            Self::elsewhere(of, way, &mut None, picked)
+            // The last source may have spoken while it waited.
+            Self::elsewhere(of, way, &mut None, picked, false)
         });
         match begun {
             // The time that it may take has run since it began to wait.
