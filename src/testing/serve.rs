@@ -87,7 +87,7 @@ async fn silence(mut wire: Wire, mut ended: UnboundedReceiver<End>) {
                 return;
             }
         }
-        pending().await
+        pending::<()>().await;
     };
     select(pin!(left), pin!(closed)).await;
 }
