@@ -9,6 +9,7 @@
 mod support;
 
 use std::{
+    future::{Ready, ready},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -25,6 +26,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tower::{
     Service,
     layer::util::Identity,
+    retry::{Policy, RetryLayer},
     util::{MapRequestLayer, MapResponseLayer},
 };
 use tower_mesh::{
@@ -108,6 +110,43 @@ async fn a_layer_that_drops_the_extensions_is_told_so_and_nothing_hangs() {
     }
     let mesh = builder().endpoint_layer(layer()).build().unwrap();
     patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.unwrap();
+}
+
+/// Retries everything once.
+#[derive(Clone)]
+struct Once(bool);
+
+impl<T, E> Policy<Request<Body>, T, E> for Once {
+    type Future = Ready<()>;
+
+    fn retry(
+        &mut self,
+        _request: &mut Request<Body>,
+        _result: &mut Result<T, E>,
+    ) -> Option<Ready<()>> {
+        std::mem::take(&mut self.0).then(|| ready(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        let mut copy = get("/");
+        copy.extensions_mut().clone_from(request.extensions());
+        Some(copy)
+    }
+}
+
+#[tokio::test]
+async fn a_call_layer_that_calls_twice_is_told_so() {
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .call_layer(RetryLayer::new(Once(true)))
+        .build()
+        .unwrap();
+    let error = patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Layer, "{error}");
+    assert!(error.chain().contains("called `Next` twice"), "{}", error.chain());
+    assert!(!error.chain().contains("extensions"), "{}", error.chain());
+    assert_eq!(server.requests(), 1);
 }
 
 #[tokio::test]

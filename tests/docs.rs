@@ -131,31 +131,6 @@ fn each_default_stands_where_the_table_says() {
     assert!(astray.is_empty(), "docs/DEFAULTS.md:\n{}", astray.join("\n"));
 }
 
-#[test]
-fn every_setting_has_its_row() {
-    let table = defaults();
-    let schema: serde_json::Value = serde_json::from_str(&read("docs/mesh.schema.json")).unwrap();
-    let mut missing = Vec::new();
-    for (name, prefix) in [
-        ("Policy", "policy"),
-        ("Retry", "retry"),
-        ("Budget", "budget"),
-        ("Transport", "transport"),
-        ("Breakers", "breakers"),
-    ] {
-        let fields = schema["$defs"][name]["properties"].as_object().unwrap();
-        for (field, about) in fields {
-            let refused =
-                squeezed(about["description"].as_str().unwrap_or("")).contains("Not supported");
-            let row = format!("{prefix}.{field}");
-            if !refused && !table.contains_key(&row) {
-                missing.push(format!("{row}: {about}"));
-            }
-        }
-    }
-    assert!(missing.is_empty(), "docs/DEFAULTS.md has no row of\n{}", missing.join("\n"));
-}
-
 /// The variants of a public enum with the names of their fields, read in its source.
 fn variants(source: &str, name: &str) -> BTreeMap<String, BTreeSet<String>> {
     let start = source.find(&format!("pub enum {name} {{")).unwrap();

@@ -49,6 +49,16 @@ async fn a_named_client_takes_relative_and_absolute_uris() {
 }
 
 #[tokio::test]
+async fn a_scheme_has_no_case() {
+    let (_users, _orders, mesh) = two().await;
+    for name in ["HTTP://users.prod", "http://USERS.prod", "Http://users.prod."] {
+        let answer = mesh.client(name).unwrap().send(get("/")).await.unwrap();
+        assert_eq!(answer.into_body().text().await.unwrap(), "users", "{name}");
+    }
+    assert_eq!(said(&mesh, "HTTP://users.prod/1").await, "users");
+}
+
+#[tokio::test]
 async fn the_server_sees_the_services_name_as_its_host() {
     let server = Server::start(|request| async move {
         let authority = request.uri().authority().map(ToString::to_string);

@@ -4,7 +4,7 @@
 //! between them) or an IPv6 address in brackets, compared without case; one trailing dot is
 //! dropped. With a port, the service `name:port` is looked up first, then `name`: by a client
 //! when it is made, if every source has spoken by then, else by each of its calls. The scheme may
-//! be `http` or `https`: both mean the service, and what secures the
+//! be `http` or `https`, in any case: both mean the service, and what secures the
 //! connection is the cluster's setting; `https` is never sent over plaintext that nobody has asked
 //! for.
 
@@ -24,12 +24,13 @@ impl Name {
     ///
     /// The reason why it is none repeats no user that stands before the name, nor a password.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        //= RFC 3986 §3.1: schemes are compared without case
         let (https, rest) = match text.split_once("://") {
-            Some(("http", rest)) => (false, rest),
-            Some(("https", rest)) => (true, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
             Some((scheme, rest)) => {
                 let (name, text) = (shown(rest.trim_start_matches('/')), shown(text));
-                let hint = match scheme {
+                let hint = match &*scheme.to_ascii_lowercase() {
                     "dns" => format!(
                         "; call `{name}`, and `unknown_names(UnknownNames::Dns)` for plain DNS"
                     ),
@@ -121,6 +122,8 @@ mod tests {
         assert_eq!(Name::parse("http://users.prod:8080"), name("users.prod", Some(8080)));
         assert!(Name::parse("https://users").unwrap().https);
         assert!(!Name::parse("http://users").unwrap().https);
+        assert_eq!(Name::parse("HTTP://users"), name("users", None));
+        assert!(Name::parse("Https://users").unwrap().https);
         assert_eq!(Name::parse("[::1]:80"), name("[::1]", Some(80)));
         assert_eq!(Name::parse("[::1]"), name("[::1]", None));
     }
@@ -138,6 +141,7 @@ mod tests {
         for (text, hint) in [
             ("dns:///users.prod:80", "call `users.prod:80`, and `unknown_names"),
             ("grpc://users", "call `users`: the cluster's `protocol`"),
+            ("gRPC://users", "call `users`: the cluster's `protocol`"),
             ("unix:///run/app.sock", "the address of an endpoint"),
         ] {
             let reason = Name::parse(text).unwrap_err();

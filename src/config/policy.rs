@@ -22,7 +22,9 @@ pub(crate) fn bound(time: Option<Duration>) -> Option<Duration> {
 #[non_exhaustive]
 pub struct Policy {
     /// Bounds a call to its response headers, all attempts included. Default: none. Zero: none, too,
-    /// whatever the levels above say (Envoy and Gateway API); so it is with the four next bounds.
+    /// whatever the levels above say (Envoy and Gateway API); so it is with the four next bounds. It bounds
+    /// no body, and is not told in `grpc-timeout`, unless `whole_response` says so: a body that stalls is
+    /// bounded by `idle_timeout` alone.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub timeout: Option<Duration>,
     /// Whether the timeout covers the response body too. Default: false.

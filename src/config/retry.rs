@@ -6,8 +6,10 @@ use super::{Extension, HeaderMatch, IntegerRange, Overlay};
 
 /// When, how often and how fast a failed attempt is repeated.
 ///
-/// What is known to be safe (a request that was never sent, or that the endpoint refused without
-/// working on it) is always sent again. Anything else only when the request is idempotent.
+/// A request that was never sent is always sent again. One that the endpoint refused without working on it
+/// (`REFUSED_STREAM`, GOAWAY) is sent again from a copy, which is not kept with one attempt, nor of an
+/// undeclared `POST` before its cluster is known to speak HTTP/2, nor over `max_body_bytes`. Anything else
+/// only when the request is idempotent.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

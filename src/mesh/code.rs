@@ -53,6 +53,12 @@ pub(crate) struct Code {
 impl ServiceSettings {
     /// Bounds each call from its start to its response headers, all attempts included.
     ///
+    /// It ends there, so that streams live: a body that stalls is not bounded by it, and a gRPC server is
+    /// not told of it in `grpc-timeout`, which would end its whole stream. What bounds a body is
+    /// [`idle_timeout`](Self::idle_timeout), which is off by default: set it as well. Where calls have no
+    /// long streams, [`whole_response`](Self::whole_response) extends this bound to the end of the trailers,
+    /// and gRPC servers learn of it; so does [`Call::timeout`](crate::Call::timeout) for one call.
+    ///
     /// Unit: time; zero means none, whatever sources say. Default: what they say, or none.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

@@ -222,3 +222,13 @@ pub(crate) fn context_lost(stage: &str) -> BoxError {
         ))
         .into()
 }
+
+/// The failure of a call layer that called what stands behind it once more for the same call.
+pub(crate) fn called_twice() -> BoxError {
+    Error::new(ErrorKind::Layer, Phase::Request)
+        .detail(
+            "a call layer called `Next` twice for one call; retries are set on the service \
+             (`retry`), or made around the client",
+        )
+        .into()
+}

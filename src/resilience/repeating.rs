@@ -18,13 +18,14 @@ pub(super) fn readied<S: Clone>(inner: &mut S) -> S {
 }
 
 /// When the call has to be over: its explicit bounds, or what a
-/// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint.
+/// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint, or noted.
 pub(super) fn bounds_of(request: &impl Exchange) -> Bounds {
     let now = Instant::now();
     let (headers, call) = (request.headers(), request.call());
     let Bounds { head, body } = deadline::of(headers, call, Scope::default(), now);
     let own = request.timeout().and_then(|left| now.checked_add(left));
     let told = grpc::timeout_of(headers).and_then(|left| now.checked_add(left));
+    let head = earliest(head, request.head_by());
     Bounds { head: earliest(earliest(head, own), told), body: earliest(body, own) }
 }
 

@@ -26,10 +26,12 @@
 //! # }
 //! ```
 
+mod answer;
 mod endpoint;
 mod events;
 mod network;
 mod serve;
+mod wire;
 #[cfg(feature = "xds")]
 pub mod xds;
 

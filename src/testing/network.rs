@@ -8,7 +8,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::io::DuplexStream;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -87,22 +87,13 @@ impl Service<ConnectTarget> for NetworkConnector {
         Box::pin(async move {
             let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
             let Some(endpoint) = endpoint else { return Err(refused().into()) };
-            match endpoint.connect_fault() {
-                Some(Fault::Refuse) => return Err(refused().into()),
-                Some(Fault::Blackhole) => std::future::pending().await,
-                _ => {}
-            }
-            endpoint.connected();
-            let (near, mut far) = tokio::io::duplex(64 * 1024);
-            if endpoint.connect_fault() == Some(Fault::Garbage) {
-                far.write_all(b"\x00\x01garbage\r\n\r\n").await?;
-                // It stays open: the other side must notice by itself.
-                tokio::spawn(async move {
-                    tokio::io::copy(&mut far, &mut tokio::io::sink()).await.map(drop)
-                });
-            } else {
-                tokio::spawn(serve::serve(endpoint, far));
-            }
+            let (end, ended) = match endpoint.connect() {
+                Ok(open) => open,
+                Err(Fault::Blackhole) => std::future::pending().await,
+                Err(_) => return Err(refused().into()),
+            };
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            tokio::spawn(serve::serve(endpoint, far, end, ended));
             Ok(TokioIo::new(near))
         })
     }

@@ -1,90 +1,93 @@
 //! The server behind an endpoint in memory: HTTP/1.1 and HTTP/2 on one stream.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    task::Poll,
+};
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{body::Incoming, service::service_fn};
+use futures_util::future::select;
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::{io::DuplexStream, sync::Notify};
+use tokio::{
+    io::{AsyncWriteExt, DuplexStream},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender},
+        oneshot,
+    },
+};
 
-use super::{Endpoint, Fault, Received};
+use super::{Endpoint, answer::answer, wire::Wire};
 
-type Answer = UnsyncBoxBody<Bytes, Infallible>;
+/// How a connection ends before either side wants it.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It is closed.
+    Closed,
+    /// It stays open, and nothing more comes from it.
+    Silent,
+    /// Bytes that are no HTTP come; then it is closed, or stays open.
+    Garbage { open: bool },
+    /// What is in flight is answered. Whoever waits learns that the end has been told.
+    Graceful(oneshot::Sender<()>),
+}
 
 /// Serves one connection until either side ends it.
-pub(super) async fn serve(endpoint: Endpoint, stream: DuplexStream) {
-    let reset = Arc::new(Notify::new());
-    let resets = Arc::clone(&reset);
-    let service = service_fn(move |request| answer(endpoint.clone(), Arc::clone(&resets), request));
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let mut reset = std::pin::pin!(reset.notified());
-    // A reset drops the connection, and with it the stream.
-    std::future::poll_fn(|cx| {
-        if reset.as_mut().poll(cx).is_ready() {
-            return std::task::Poll::Ready(());
-        }
-        connection.as_mut().poll(cx).map(drop)
-    })
-    .await;
-}
-
-async fn answer(
+pub(super) async fn serve(
     endpoint: Endpoint,
-    reset: Arc<Notify>,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, Infallible> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let (fault, body, headers) = endpoint.receive(Received {
-        method: head.method,
-        uri: head.uri,
-        headers: head.headers,
-        body,
-    });
-    let mut response = Response::new(Full::new(body).boxed_unsync());
-    *response.headers_mut() = headers;
-    match fault {
-        None | Some(Fault::Refuse | Fault::Blackhole | Fault::Garbage) => {}
-        Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::Hang) => std::future::pending().await,
-        Some(Fault::Reset) => {
-            reset.notify_one();
-            std::future::pending::<()>().await;
+    stream: DuplexStream,
+    ends: UnboundedSender<End>,
+    mut ended: UnboundedReceiver<End>,
+) {
+    let mut wire = Wire::new(stream);
+    // The HTTP is dropped before the bare stream is used.
+    let end = {
+        let service = service_fn(move |request| answer(endpoint.clone(), ends.clone(), request));
+        let builder = auto::Builder::new(TokioExecutor::new());
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(wire.clone()), service));
+        poll_fn(|cx| {
+            while let Poll::Ready(Some(end)) = ended.poll_recv(cx) {
+                match end {
+                    End::Graceful(told) => {
+                        connection.as_mut().graceful_shutdown();
+                        // A request that was given up waits no more.
+                        told.send(()).ok();
+                    }
+                    end => return Poll::Ready(end),
+                }
+            }
+            connection.as_mut().poll(cx).map(|_done| End::Closed)
+        })
+        .await
+    };
+    match end {
+        End::Silent => silence(wire, ended).await,
+        End::Garbage { open } => {
+            // The other side may be gone.
+            wire.write_all(b"\x00\x01garbage\r\n\r\n").await.ok();
+            if open {
+                // The other side must notice by itself.
+                silence(wire, ended).await;
+            }
         }
-        Some(Fault::Status(status)) => *response.status_mut() = status,
-        Some(Fault::GrpcStatus(code)) => {
-            *response.status_mut() = StatusCode::OK;
-            *response.body_mut() = Full::default().boxed_unsync();
-            let grpc = HeaderValue::from_static("application/grpc");
-            response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
-            response.headers_mut().insert("grpc-status", code.into());
-        }
-        Some(Fault::StallBody) => {
-            let frames = std::future::pending::<Result<Frame<Bytes>, Infallible>>();
-            *response.body_mut() = StreamBody::new(Once(Box::pin(frames))).boxed_unsync();
-        }
+        End::Closed | End::Graceful(_) => {}
     }
-    Ok(response)
 }
 
-/// A stream of the one item that a future gives.
-struct Once<F>(std::pin::Pin<Box<F>>);
-
-impl<F: Future> futures_core::Stream for Once<F> {
-    type Item = F::Output;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<F::Output>> {
-        self.0.as_mut().poll(cx).map(Some)
-    }
+/// Answers nothing until the other side leaves, or the connection is closed.
+async fn silence(mut wire: Wire, mut ended: UnboundedReceiver<End>) {
+    let mut nowhere = tokio::io::sink();
+    let left = tokio::io::copy(&mut wire, &mut nowhere);
+    let closed = async {
+        while let Some(end) = ended.recv().await {
+            if matches!(end, End::Closed) {
+                return;
+            }
+        }
+        pending::<()>().await;
+    };
+    select(pin!(left), pin!(closed)).await;
 }

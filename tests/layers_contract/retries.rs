@@ -147,3 +147,39 @@ async fn a_further_attempt_tells_a_grpc_server_no_bound_that_ends_at_the_head() 
     send.send_response(status(200));
     call.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_the_deadline_outside_does_not_allow_is_the_callers_answer_at_once() {
+    let seconds = Duration::from_secs;
+    let declared = config::Retry::idempotent();
+    // gRPC is told of a deadline only if it covers the trailers; plain HTTP of any.
+    for (content, whole) in
+        [("application/grpc", false), ("application/grpc", true), ("text/plain", false)]
+    {
+        let (mock, mut server): (Mock, Server) = mock::pair();
+        let service = ServiceBuilder::new()
+            .layer(DeadlineLayer::new(seconds(5)).whole_response(whole))
+            // What an inner one allows besides lengthens nothing.
+            .layer(DeadlineLayer::new(seconds(100)))
+            .layer(RetryLayer::new(&declared).unwrap())
+            .service(mock);
+        let mut request = post();
+        request.headers_mut().insert("content-type", content.parse().unwrap());
+        let started = Instant::now();
+        let call = tokio::spawn(service.oneshot(request));
+        for pushback in ["2000", "60000"] {
+            let (sent, send) = server.next_request().await.unwrap();
+            assert_eq!(sent.headers().contains_key("grpc-timeout"), whole);
+            let rpc = content != "text/plain";
+            let mut answer = status(if rpc { 200 } else { 503 });
+            if rpc {
+                answer.headers_mut().insert("grpc-status", "14".parse().unwrap());
+            }
+            answer.headers_mut().insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
+            send.send_response(answer);
+        }
+        let answer = call.await.unwrap().unwrap();
+        assert_eq!(answer.headers()["grpc-retry-pushback-ms"], "60000", "{content} {whole}");
+        assert_eq!(started.elapsed(), seconds(2), "{content} {whole}");
+    }
+}

@@ -19,6 +19,12 @@ type StageError<S> = <S as Service<Request<Body>>>::Error;
 
 impl MeshBuilder {
     /// Wraps every call, once; the layer added first is the outermost.
+    ///
+    /// It calls [`Next`] at most once for a call: what stands behind it is the call itself, with its
+    /// place and its budget. A second one, as of tower's `Retry`, fails with
+    /// [`ErrorKind::Layer`](crate::ErrorKind::Layer). Retries are set on the service
+    /// ([`ServiceSettings::retry`](crate::ServiceSettings::retry)); a layer of retries of the
+    /// application's own goes around the client.
     pub fn call_layer<L, B>(mut self, layer: L) -> Self
     where
         L: Layer<Next> + Send + Sync + 'static,

@@ -29,7 +29,7 @@ use crate::{
     mesh::{
         cluster::Node,
         service::ServiceCell,
-        stage::{Erased, context_lost},
+        stage::{Erased, called_twice, context_lost},
     },
     resilience::deadline::{Extent, Scope},
     route::{Asked, Roll},
@@ -174,10 +174,12 @@ fn deadline_of(caller: &Caller, request: &Request<Body>, started: Instant) -> Op
 impl Erased for CallRest {
     fn call(&self, mut request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
         let context = request.extensions_mut().remove::<CallContext>();
-        let began =
-            context.and_then(|context| Some((lock(&context.path).take()?, context.started)));
+        let began = context.ok_or_else(|| context_lost("call")).and_then(|context| {
+            let path = lock(&context.path).take().ok_or_else(called_twice)?;
+            Ok((path, context.started))
+        });
         Box::pin(async move {
-            let Some((mut path, started)) = began else { return Err(context_lost("call")) };
+            let (mut path, started) = began?;
             // Otherwise it sees as it begins that it comes too late.
             if let Some(started) = started {
                 path.begun(started);

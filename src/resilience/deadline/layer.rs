@@ -91,6 +91,10 @@ where
         }
         let is_grpc = grpc::is_grpc(request.headers());
         bounds.write(request.headers_mut(), is_grpc, now);
+        // The header of a gRPC call tells the bound of its body alone.
+        if let Some(at) = bounds.head.filter(|_| is_grpc && bounds.head != bounds.body) {
+            request.note_head_by(at);
+        }
         ResponseFuture::new(self.inner.call(request), now, bounds, is_grpc)
     }
 }

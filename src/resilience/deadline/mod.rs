@@ -15,7 +15,9 @@
 //!
 //! **Order.** Outside of retries it bounds the call; inside of them, each attempt. It covers
 //! `call`, not `poll_ready`: a service below that makes its callers wait for readiness waits
-//! outside of the bound, as in every tower middleware.
+//! outside of the bound, as in every tower middleware. Layers of retries and hedging inside learn of it, and
+//! wait for nothing that lies behind it: by the headers above, by an extension where a gRPC call has a
+//! bound of its head alone, which a `reqwest::Request` cannot carry.
 //!
 //! **Failures** are [`Error`](crate::Error)s of kind [`Timeout`](crate::ErrorKind::Timeout). In the
 //! middle of a gRPC body they are its trailers, with `DEADLINE_EXCEEDED`. Before the response head

@@ -10,13 +10,17 @@ use super::{
     sealed::{Answer, Exchange, Replay},
 };
 use crate::{
-    core::{Body, BoxError, Call, Held, Outgoing, ReplayBody, RetryRefusal},
+    core::{Body, BoxError, Call, Held, Instant, Outgoing, ReplayBody, RetryRefusal, earliest},
     resilience::{
         deadline::{Expiry, TimedBody},
         fault::{FaultBody, Slow},
         limit::HeldBody,
     },
 };
+
+/// Until when a deadline outside waits for the response head.
+#[derive(Clone, Copy)]
+struct HeadBy(Instant);
 
 /// A head and its body's replay.
 #[expect(unnameable_types, reason = "an implementation detail of a sealed trait")]
@@ -52,6 +56,16 @@ impl<B> Exchange for Request<B> {
 
     fn timeout(&self) -> Option<Duration> {
         None
+    }
+
+    fn head_by(&self) -> Option<Instant> {
+        self.extensions().get().map(|HeadBy(at)| *at)
+    }
+
+    fn note_head_by(&mut self, at: Instant) {
+        if let Some(at) = earliest(self.head_by(), Some(at)) {
+            self.extensions_mut().insert(HeadBy(at));
+        }
     }
 }
 

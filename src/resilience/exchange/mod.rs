@@ -15,7 +15,7 @@ pub(super) mod sealed {
     use http::{Extensions, HeaderMap, Method, Response, StatusCode};
 
     use crate::{
-        core::{Body, Call, Held, RetryRefusal},
+        core::{Body, Call, Held, Instant, RetryRefusal},
         resilience::{deadline::Expiry, fault::Slow},
     };
 
@@ -33,6 +33,11 @@ pub(super) mod sealed {
         fn call(&self) -> Option<&Call>;
         /// A timeout that the client below knows already.
         fn timeout(&self) -> Option<Duration>;
+        /// Until when a deadline outside waits for the response head, where its headers do not tell and
+        /// the request can carry it.
+        fn head_by(&self) -> Option<Instant>;
+        /// Notes that bound for the layers inside; an earlier one that is noted stays.
+        fn note_head_by(&mut self, at: Instant);
     }
 
     /// The replayable copy of a request.
@@ -80,7 +85,10 @@ pub(super) mod sealed {
 /// A request that the layers understand: `http::Request<B>` or `reqwest::Request`.
 ///
 /// Sealed. [`Call`](crate::Call) is read from the extensions of an `http::Request`;
-/// `reqwest::Request` has none, but its own timeout is an explicit deadline.
+/// `reqwest::Request` has none, but its own timeout is an explicit deadline. A
+/// [`Deadline`](crate::resilience::Deadline) that ends at the head of a gRPC response is not told to the server,
+/// so the layers inside learn of it by an extension: not with a `reqwest::Request`, around which it still
+/// ends the call.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no request that the layers of tower-mesh understand",
     note = "use `http::Request<_>`, or `reqwest::Request` with the feature `reqwest-013`"

@@ -11,7 +11,7 @@ use super::{
     sealed::{Answer, Exchange, Replay},
 };
 use crate::{
-    core::{Body, Call, Held, Outgoing, ReplayBody, RetryRefusal, Unrepeatable},
+    core::{Body, Call, Held, Instant, Outgoing, ReplayBody, RetryRefusal, Unrepeatable},
     resilience::{
         deadline::{Expiry, TimedBody},
         fault::{FaultBody, Slow},
@@ -56,6 +56,13 @@ impl Exchange for Request {
     fn timeout(&self) -> Option<Duration> {
         self.timeout().copied()
     }
+
+    fn head_by(&self) -> Option<Instant> {
+        None
+    }
+
+    // Its extensions are reqwest's own.
+    fn note_head_by(&mut self, _: Instant) {}
 }
 
 impl<B> Replay<B> for Request {

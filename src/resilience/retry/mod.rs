@@ -2,7 +2,7 @@
 //!
 //! | met | retried | when |
 //! |---|---|---|
-//! | never sent, or refused unprocessed (`REFUSED_STREAM`, `GOAWAY`) | always | at once |
+//! | never sent, or refused unprocessed (`REFUSED_STREAM`, `GOAWAY`) | within `attempts`, from a copy | at once; a refusal after the first: as below |
 //! | connection lost, attempt timeout, 502, 503, 504, gRPC 14 | if repeating is harmless | full jitter: 25 ms doubling to 1 s |
 //! | the same with `Retry-After` | if repeating is harmless | not earlier, up to half as much later |
 //! | the same with `grpc-retry-pushback-ms` | if repeating is harmless | exactly then; never if negative |
@@ -10,8 +10,16 @@
 //! Harmless is a method that is idempotent by RFC 9110, or what the service
 //! ([`config::Retry`](crate::config::Retry)) or the call
 //! ([`Call::idempotent`](crate::Call::idempotent)) declares. A call that answers a retry
-//! ([`Call::inherit`](crate::Call::inherit)) is not multiplied. gRPC statuses in trailers after
-//! data are never retried: the caller has seen a part of the response.
+//! ([`Call::inherit`](crate::Call::inherit)) is not multiplied.
+//!
+//! **gRPC.** The layer decides when the response head is there, and reads the status that is in it
+//! (trailers-only, as servers answer that fail before anything else). A status in trailers behind a head is
+//! the caller's, with or without messages before it: it is not retried, and a success for the throttle. A mesh looks further, at trailers before any message; nothing looks behind a message, of which the
+//! caller has seen a part of the response.
+//!
+//! What is sent again is a copy of the request, which is kept where there may be a second attempt and of a body
+//! of at most `max_body_bytes`: otherwise not even what was never sent is sent again. A
+//! [`Client`](crate::Client) of a mesh gets that back, and needs no copy.
 //!
 //! What is retried beyond that can be named: statuses and ranges of them, gRPC codes, response headers
 //! ([`config::Retry`](crate::config::Retry)), or Envoy's conditions ([`config::RetryOn`](crate::config::RetryOn)),
