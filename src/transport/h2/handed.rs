@@ -80,7 +80,7 @@ impl<F: Future<Output = ()>> Handed<F> {
     }
 
     /// Polls those that have been woken; ready when none is left.
-    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll_woken(&mut self, cx: &Context<'_>) -> Poll<()> {
         // A poll that panicked has left some.
         if self.polled == self.round.len() {
             self.round.clear();
@@ -187,7 +187,7 @@ mod tests {
 
         fn poll(&mut self) -> Poll<()> {
             let waker = Waker::from(Arc::clone(&self.task));
-            self.handed.poll(&Context::from_waker(&waker))
+            self.handed.poll_woken(&Context::from_waker(&waker))
         }
 
         /// One that ends when it is told, and counts its polls.

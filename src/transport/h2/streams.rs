@@ -129,7 +129,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
 
 impl<F: Future<Output = ()> + Send + 'static> Streams for Handed<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Handed::poll(self, cx)
+        self.poll_woken(cx)
     }
 }
 
