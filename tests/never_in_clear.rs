@@ -261,6 +261,51 @@ async fn what_one_source_secures_no_endpoint_of_another_loosens() {
 }
 
 #[tokio::test]
+async fn who_secures_a_cluster_without_a_name_means_the_cluster_s() {
+    let ca = Ca::new("ca");
+    let own = Tls::new(ca.issue(&["users"])).start().await;
+    let impostor = Tls::new(ca.issue(&["elsewhere"])).start().await;
+    let mut users = cluster([own.address()]);
+    users.security = Some(ClusterSecurity::tls());
+    for field in ["identities", "authority"] {
+        let mut endpoint = Endpoint::new(impostor.address());
+        if field == "authority" {
+            endpoint.authority = Some("elsewhere:8443".into());
+        } else {
+            let mut tls = EndpointTls::default();
+            tls.identities = vec![exact("elsewhere")];
+            endpoint.security = Some(Security::Tls(Box::new(tls)));
+        }
+        let mut other = Cluster::default();
+        other.endpoints = vec![endpoint];
+        for other_first in [true, false] {
+            let one = Static::default().cluster("users", users.clone());
+            let two = Static::default().cluster("users", other.clone());
+            let (one, two) = if other_first { (two, one) } else { (one, two) };
+            let builder = Mesh::builder().source(one).source(two);
+            let mesh = builder.trust(Trust::pem(ca.pem())).build().unwrap();
+            let refused = mesh.ready().await.unwrap_err().to_string();
+            let is_told = refused.contains(field) && refused.contains("another source");
+            assert!(is_told, "{field}: {refused}");
+            let client = mesh.client("users").unwrap();
+            for _ in 0..8 {
+                patience(fetch(&client, get("/"))).await.unwrap();
+            }
+            assert_eq!(impostor.requests(), 0, "{field}");
+        }
+    }
+    // Its own endpoints a source may call as it likes.
+    let mut named = Endpoint::new(impostor.address());
+    named.authority = Some("elsewhere".into());
+    users.endpoints = vec![named];
+    let builder = Mesh::builder().source(Static::default().cluster("users", users));
+    let mesh = builder.trust(Trust::pem(ca.pem())).build().unwrap();
+    mesh.ready().await.unwrap();
+    patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.unwrap();
+    assert_eq!(impostor.requests(), 1);
+}
+
+#[tokio::test]
 async fn an_address_of_two_sources_proves_what_the_one_that_secures_it_says() {
     let ca = Ca::new("ca");
     let impostor = Tls::new(ca.issue(&["elsewhere"])).start().await;

@@ -348,6 +348,41 @@ async fn an_endpoint_of_a_source_proves_no_less_than_the_code_asks_for() {
     assert!(patience(fetch(&mesh.client("pay").unwrap(), get("/"))).await.is_ok());
 }
 
+#[tokio::test]
+async fn code_that_names_nobody_has_the_name_of_the_cluster_proven() {
+    let ca = Ca::new("ca");
+    let impostor = Tls::new(ca.issue(&["elsewhere"])).start().await;
+    let said = |edit: fn(&mut Endpoint), security: Option<ClusterSecurity>| {
+        let mut pay = cluster([]);
+        let mut endpoint = Endpoint::new(impostor.address());
+        edit(&mut endpoint);
+        (pay.endpoints, pay.security) = (vec![endpoint], security);
+        let source = Static::default().cluster("pay", pay);
+        let builder = Mesh::builder().source(source).trust(Trust::pem(ca.pem()));
+        builder.service("pay", |s| s.tls()).build().unwrap()
+    };
+    let identities: fn(&mut Endpoint) = |endpoint| {
+        let mut tls = EndpointTls::default();
+        tls.identities = vec![exact("elsewhere")];
+        endpoint.security = Some(Security::Tls(Box::new(tls)));
+    };
+    let authority: fn(&mut Endpoint) = |endpoint| endpoint.authority = Some("elsewhere".into());
+    for (edit, field) in [(identities, "security.tls.identities"), (authority, "authority")] {
+        for security in [None, Some(ClusterSecurity::off())] {
+            let mesh = said(edit, security);
+            let refused = mesh.ready().await.unwrap_err().to_string();
+            let path = format!("endpoints[0].{field}");
+            assert!(refused.contains(&path) && refused.contains("the code wins"), "{refused}");
+            assert!(patience(fetch(&mesh.http(), get("http://pay/"))).await.is_err());
+            assert_eq!(impostor.connections(), 0, "{field}");
+        }
+    }
+    // The source that secures the cluster says whom, where the code does not.
+    let mesh = said(identities, Some(ClusterSecurity::tls()));
+    mesh.ready().await.unwrap();
+    patience(fetch(&mesh.client("pay").unwrap(), get("/"))).await.unwrap();
+}
+
 /// The mesh of a cluster whose endpoints say what they want to be shown.
 async fn of_modes(
     mode: &str,

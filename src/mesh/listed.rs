@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::loosening::{Floor, Loosening};
+use super::{
+    loosening::{Floor, Loosening},
+    overlay::Whose,
+};
 use crate::{
     balance::Spec,
     config::{self, Address, Security},
@@ -16,9 +19,11 @@ pub(super) struct Listed {
     by: BTreeMap<SourceId, HashMap<Address, Said>>,
     /// Of each of `more_addresses`: whose they are.
     more: HashMap<Address, HashSet<(SourceId, Address)>>,
-    /// The source that says how the cluster is secured, and how far: what an endpoint of another would
-    /// loosen of that is left out.
-    floor: Option<(SourceId, Floor)>,
+    /// Who says how the cluster is secured, and how far: what an endpoint of another source would loosen of
+    /// that is left out.
+    floor: Option<(Whose, Floor)>,
+    /// The source for which DNS finds endpoints: what it finds is that one's.
+    finds_for: Option<SourceId>,
 }
 
 /// What one source says of one address.
@@ -96,21 +101,24 @@ impl Listed {
         touched
     }
 
-    /// Another source, or the same one otherwise, says how the cluster is secured; returns the addresses of
-    /// which something else may be said now.
-    pub(super) fn secure(&mut self, floor: Option<(SourceId, Floor)>) -> Vec<Address> {
-        if self.floor == floor {
+    /// Somebody else, or the same one otherwise, says how the cluster is secured, or DNS finds endpoints for
+    /// another; returns the addresses of which something else may be said now.
+    pub(super) fn secure(
+        &mut self,
+        floor: Option<(Whose, Floor)>,
+        finds_for: Option<SourceId>,
+    ) -> Vec<Address> {
+        if (&self.floor, self.finds_for) == (&floor, finds_for) {
             return Vec::new();
         }
-        self.floor = floor;
+        (self.floor, self.finds_for) = (floor, finds_for);
         self.by.values().flat_map(HashMap::keys).cloned().collect()
     }
 
-    /// The endpoints that are left out since they would loosen what another source says: whose, and who
-    /// that is.
+    /// The endpoints that are left out since they would loosen what another says: whose, and who that is.
     pub(super) fn loosening(
         &self,
-    ) -> impl Iterator<Item = (SourceId, &Address, Loosening<'_>, SourceId)> {
+    ) -> impl Iterator<Item = (SourceId, &Address, Loosening<'_>, Whose)> {
         let floor = self.floor.as_ref().map(|(by, _)| *by);
         floor.into_iter().flat_map(move |by| {
             self.by.iter().flat_map(move |(source, listed)| {
@@ -122,8 +130,12 @@ impl Listed {
     }
 
     fn loosened_by<'a>(&self, source: SourceId, said: &'a Said) -> Option<Loosening<'a>> {
-        let (_, floor) = self.floor.as_ref().filter(|(by, _)| *by != source)?;
-        floor.loosened_by(said.spec.security())
+        let whose = match self.finds_for {
+            Some(asking) if source == SourceId::DISCOVERY => asking,
+            _ => source,
+        };
+        let (_, floor) = self.floor.as_ref().filter(|(by, _)| *by != Whose::Source(whose))?;
+        floor.loosened_by(said.spec.security(), said.spec.authority())
     }
 
     /// What a source says of an address, unless that would loosen what another says.
@@ -172,7 +184,11 @@ impl Listed {
         let mut endpoint = said.next()?.spec.config();
         if endpoint.security.is_none() {
             let mut all = std::iter::once(address).chain(&endpoint.more_addresses);
-            endpoint.security = all.find_map(|address| self.secured(address));
+            if let Some(secured) = all.find_map(|address| self.secured(address)) {
+                endpoint.security = secured.security().cloned();
+                // What it is to prove may be the name that it is called by.
+                endpoint.authority = secured.authority().map(str::to_owned);
+            }
         }
         Some(endpoint)
     }
@@ -193,14 +209,14 @@ impl Listed {
         all.into_iter().filter_map(|address| self.endpoint(address)).collect()
     }
 
-    /// How an address is to be secured, be it the first or another of an endpoint.
-    fn secured(&self, address: &Address) -> Option<Security> {
+    /// Who says how an address is to be secured, be it the first or another of an endpoint.
+    fn secured(&self, address: &Address) -> Option<&Spec> {
         let as_own = self.by.keys().filter_map(|source| self.said(*source, address));
         let owners = self.more.get(address).into_iter().flatten();
         let mut owners: Vec<_> = owners.collect();
         owners.sort_unstable_by_key(|(source, _)| *source);
         let as_more = owners.into_iter().filter_map(|(source, owner)| self.said(*source, owner));
-        let mut said = as_own.chain(as_more).filter_map(|said| said.spec.security());
-        said.find(|said| matches!(said, Security::Tls(_))).cloned()
+        let mut said = as_own.chain(as_more).map(|said| &said.spec);
+        said.find(|said| matches!(said.security(), Some(Security::Tls(_))))
     }
 }

@@ -1,6 +1,7 @@
 //! What an endpoint may not say of its own security, where somebody else secures its cluster: the code, or
 //! another source.
 
+use super::protect::host_of;
 use crate::config::{ClusterSecurity, EndpointTls, IdentityMatch, Security, SecurityMode};
 
 /// How far a cluster is secured by one author.
@@ -8,8 +9,11 @@ use crate::config::{ClusterSecurity, EndpointTls, IdentityMatch, Security, Secur
 pub(super) struct Floor {
     /// How far it asks for TLS.
     mode: SecurityMode,
-    /// Whom the endpoints must prove to be, if it says so.
+    /// Whom the endpoints must prove to be: whom it says, else the host of the cluster's name. Nobody where it
+    /// asks for no TLS, or leaves that to another.
     identities: Vec<IdentityMatch>,
+    /// The host, where that is whom they must prove to be: no other name of their own will do.
+    host: Option<String>,
     /// The name that they are asked for, if it says so.
     sni: Option<String>,
 }
@@ -23,6 +27,8 @@ pub(super) enum Loosening<'a> {
     Mode,
     /// It is to prove less, or something else.
     Identities(&'a [IdentityMatch]),
+    /// It is to prove the name that it is called by, which is another.
+    Authority(&'a str),
     /// It is asked for another name.
     Sni(&'a str),
 }
@@ -30,20 +36,59 @@ pub(super) enum Loosening<'a> {
 // === impl Floor ===
 
 impl Floor {
-    pub(super) fn of(security: &ClusterSecurity) -> Self {
-        Self {
-            mode: security.mode.unwrap_or_default(),
+    /// `host` is that of the cluster's name.
+    pub(super) fn of(security: &ClusterSecurity, host: &str) -> Self {
+        let mode = security.mode.unwrap_or_default();
+        let mut floor = Self {
+            mode,
             identities: security.identities.clone(),
+            host: None,
             sni: security.sni.clone(),
+        };
+        if mode != SecurityMode::Off && floor.identities.is_empty() {
+            floor.identities = vec![IdentityMatch::Exact(host.to_owned())];
+            floor.host = Some(host.to_owned());
         }
+        floor
     }
 
-    /// What an endpoint that says this of itself would loosen.
-    pub(super) fn loosened_by<'a>(&self, own: Option<&'a Security>) -> Option<Loosening<'a>> {
-        match own? {
-            Security::Plain => (self.mode != SecurityMode::Off).then_some(Loosening::Plain),
-            Security::Tls(own) => self.loosened_by_tls(own),
+    /// What the code says, beside the words of the source that says how the cluster is secured, if one does:
+    /// where the code names nobody, a source that secures it says whom, of its own endpoints too.
+    pub(super) fn of_code(
+        code: &ClusterSecurity,
+        said: Option<&ClusterSecurity>,
+        host: &str,
+    ) -> Self {
+        let mut floor = Self::of(code, host);
+        let Some(said) = said.filter(|_| code.identities.is_empty()) else { return floor };
+        if secures(said) {
+            (floor.identities, floor.host) = (Vec::new(), None);
+        } else if !said.identities.is_empty() {
+            (floor.identities, floor.host) = (said.identities.clone(), None);
         }
+        floor
+    }
+
+    /// What an endpoint would loosen that says this of itself, and of what it is called by.
+    pub(super) fn loosened_by<'a>(
+        &self,
+        own: Option<&'a Security>,
+        authority: Option<&'a str>,
+    ) -> Option<Loosening<'a>> {
+        let own = match own {
+            Some(Security::Plain) => {
+                return (self.mode != SecurityMode::Off).then_some(Loosening::Plain);
+            }
+            Some(Security::Tls(own)) => Some(&**own),
+            None => None,
+        };
+        own.and_then(|own| self.loosened_by_tls(own)).or_else(|| {
+            // Whom it gives itself is looked at above.
+            let is_named = own.is_some_and(|own| !own.identities.is_empty());
+            let host = self.host.as_ref().filter(|_| !is_named)?;
+            let is_other = |it: &&str| !host_of(it).eq_ignore_ascii_case(host);
+            authority.filter(is_other).map(Loosening::Authority)
+        })
     }
 
     fn loosened_by_tls<'a>(&self, own: &'a EndpointTls) -> Option<Loosening<'a>> {
@@ -57,6 +102,11 @@ impl Floor {
         let other = own.sni.as_deref().filter(|_| self.sni.is_some() && own.sni != self.sni);
         other.map(Loosening::Sni)
     }
+}
+
+/// Whether it asks for TLS.
+pub(super) fn secures(security: &ClusterSecurity) -> bool {
+    security.mode.unwrap_or_default() != SecurityMode::Off
 }
 
 /// Whether whoever is this is that, too.
@@ -78,13 +128,14 @@ fn covers(said: &IdentityMatch, own: &IdentityMatch) -> bool {
 // === impl Loosening ===
 
 impl Loosening<'_> {
-    /// Where it is said, behind the endpoint's `security`.
+    /// Where it is said, of the endpoint.
     pub(super) fn field(&self) -> &'static str {
         match self {
-            Self::Plain => "",
-            Self::Mode => ".tls.mode",
-            Self::Identities(_) => ".tls.identities",
-            Self::Sni(_) => ".tls.sni",
+            Self::Plain => "security",
+            Self::Mode => "security.tls.mode",
+            Self::Identities(_) => "security.tls.identities",
+            Self::Authority(_) => "authority",
+            Self::Sni(_) => "security.tls.sni",
         }
     }
 
@@ -93,7 +144,7 @@ impl Loosening<'_> {
             Self::Plain => "plain".to_owned(),
             Self::Mode => "tls".to_owned(),
             Self::Identities(identities) => format!("{identities:?}"),
-            Self::Sni(sni) => (*sni).to_owned(),
+            Self::Authority(name) | Self::Sni(name) => (*name).to_owned(),
         }
     }
 
@@ -102,7 +153,8 @@ impl Loosening<'_> {
         let (said, asked) = match self {
             Self::Plain => ("plain", "asks for TLS"),
             Self::Mode => ("tls", "asks for mutual TLS"),
-            Self::Identities(_) => ("identities", "gives others"),
+            Self::Identities(_) => ("identities", "has others proven"),
+            Self::Authority(_) => ("authority", "has the name of the cluster proven"),
             Self::Sni(_) => ("sni", "gives another"),
         };
         format!("its source says `{said}`, and {whose} {asked}")

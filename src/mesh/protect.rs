@@ -69,13 +69,16 @@ const NO_RULE: &str = "is none of the cluster's `security.matches`";
 // === impl Protector ===
 
 impl Protector {
-    /// `code` is what the code says, which `config` has in it.
+    /// `code` is what the code says, and `said` what the first source says that says anything of it: `config`
+    /// has both in it.
     pub(crate) fn new(
         name: &str,
         config: &config::Cluster,
         code: Option<&ClusterSecurity>,
+        said: Option<&ClusterSecurity>,
         keys: &Keys,
     ) -> Self {
+        let host = host_of(name);
         let security = config.security.clone().unwrap_or_default();
         let rules = security.matches.iter().map(|rule| Rule {
             name: rule.name.clone(),
@@ -84,8 +87,8 @@ impl Protector {
         });
         let rules = rules.collect();
         let keys = RwLock::new(keys.resolve(&security, code));
-        let code = code.map(Floor::of).unwrap_or_default();
-        let host = host_of(name).into();
+        let code = code.map(|code| Floor::of_code(code, said, host)).unwrap_or_default();
+        let host = host.into();
         let protocol = config.protocol;
         Self { host, security, protocol, code, keys, usual: OnceLock::new(), rules }
     }
@@ -159,8 +162,9 @@ impl Protector {
             )?;
         }
         for (index, endpoint) in endpoints.iter().enumerate() {
-            if let Some(loosening) = self.code.loosened_by(endpoint.security.as_ref()) {
-                let path = format!("endpoints[{index}].security{}", loosening.field());
+            let authority = endpoint.authority.as_deref();
+            if let Some(loosening) = self.code.loosened_by(endpoint.security.as_ref(), authority) {
+                let path = format!("endpoints[{index}].{}", loosening.field());
                 let error = ConfigError::new(path, loosening.value(), against_code(&loosening));
                 return Err(ConfigErrors(vec![error]));
             }
@@ -170,7 +174,6 @@ impl Protector {
                 None if self.is_on() && endpoint.protocol.is_some() => None,
                 None => continue,
             };
-            let authority = endpoint.authority.as_deref();
             let path = format!("endpoints[{index}].security.tls");
             let Some((security, keys)) = self.settings(own) else {
                 let name = own.and_then(|own| own.rule.clone()).unwrap_or_default();
@@ -227,7 +230,7 @@ impl Protector {
 
     /// How the endpoint's connections are secured.
     pub(crate) fn of(&self, spec: &Spec) -> Protection {
-        if let Some(loosening) = self.code.loosened_by(spec.security()) {
+        if let Some(loosening) = self.code.loosened_by(spec.security(), spec.authority()) {
             return Protection::Refused(against_code(&loosening).into());
         }
         let Some(demand) = self.demand(spec) else { return Protection::Plain };
@@ -326,7 +329,7 @@ fn within(path: &str, found: Result<(), ConfigErrors>) -> Result<(), ConfigError
 }
 
 /// The host of `host:port`.
-fn host_of(name: &str) -> &str {
+pub(super) fn host_of(name: &str) -> &str {
     let name = name.strip_prefix("https://").unwrap_or(name);
     let host = match name.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host,

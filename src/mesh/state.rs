@@ -11,8 +11,9 @@ use super::{
     cluster::Cluster,
     keys::Keys,
     listed::Listed,
-    loosening::{Floor, Loosening},
-    overlay,
+    loosening::{Floor, Loosening, secures},
+    overlay::{self, Whose},
+    protect::host_of,
     runtime::Runtime,
     service::ServiceCell,
 };
@@ -66,6 +67,8 @@ pub(super) struct State {
 /// another cluster names it.
 pub(super) struct Entry {
     pub(super) cell: Arc<Cluster>,
+    /// What the code says of how it is secured.
+    code: Option<config::ClusterSecurity>,
     /// The settings of each source, without endpoints; of each field the first that says it decides.
     pub(super) settings: BTreeMap<SourceId, config::Cluster>,
     /// The services that name it.
@@ -293,9 +296,11 @@ fn says_anything(settings: &config::Cluster) -> bool {
 // === impl Entry ===
 
 impl Entry {
-    pub(super) fn new(cell: Cluster) -> Self {
+    /// `code` is what the code says of how it is secured.
+    pub(super) fn new(cell: Cluster, code: Option<config::ClusterSecurity>) -> Self {
         Self {
             cell: Arc::new(cell),
+            code,
             settings: BTreeMap::new(),
             users: BTreeSet::new(),
             backs: BTreeSet::new(),
@@ -391,21 +396,38 @@ impl Entry {
         self.secure();
     }
 
+    /// The first source that says how it is secured, and its words.
+    pub(super) fn secured_by(&self) -> Option<(SourceId, &config::ClusterSecurity)> {
+        self.said().find_map(|(source, settings)| Some((source, settings.security.as_ref()?)))
+    }
+
     /// Who says how it is secured may have changed, and with it which endpoints loosen that.
     fn secure(&mut self) {
-        let said = |(source, settings): (&SourceId, &config::Cluster)| {
-            Some((*source, Floor::of(settings.security.as_ref()?)))
+        let (said, host) = (self.secured_by(), host_of(&self.cell.name));
+        let floor = match (said, &self.code) {
+            (Some((source, said)), code) if secures(said) || code.is_none() => {
+                Some((Whose::Source(source), Floor::of(said, host)))
+            }
+            (said, Some(code)) => {
+                let said = said.map(|(_, said)| said);
+                Some((Whose::Code, Floor::of_code(code, said, host)))
+            }
+            (_, None) => None,
         };
-        let touched = self.listed.secure(self.settings.iter().find_map(said));
+        #[cfg(feature = "dns")]
+        let finds_for = self.discovery_said().map(|(source, _)| source);
+        #[cfg(not(feature = "dns"))]
+        let finds_for = None;
+        let touched = self.listed.secure(floor, finds_for);
         if !touched.is_empty() {
             self.publish(touched);
         }
     }
 
-    /// The endpoints that are left out since they would loosen what another source says of it.
+    /// The endpoints that are left out since they would loosen what another says of it.
     pub(super) fn loosening(
         &self,
-    ) -> impl Iterator<Item = (SourceId, &Address, Loosening<'_>, SourceId)> {
+    ) -> impl Iterator<Item = (SourceId, &Address, Loosening<'_>, Whose)> {
         self.listed.loosening()
     }
 

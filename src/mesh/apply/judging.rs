@@ -70,17 +70,18 @@ impl Inner {
         let others = state.clusters.get(name).map(|entry| entry.settings.clone());
         let mut others = others.unwrap_or_default();
         others.remove(&source);
-        let mut all = vec![alone];
+        let mut all = vec![(alone, cluster.security.clone())];
         if others.values().any(|it| it.security.is_some()) {
             // Nor beside what another source says of its security.
             let mut settings = cluster.clone();
             settings.endpoints = Vec::new();
             others.insert(source, settings);
             let said = others.iter().map(|(source, it)| (*source, it));
-            all.push(overlay::clusters(name, code(), said).merged);
+            let merged = overlay::clusters(name, code(), said).merged;
+            all.push((merged, others.values().find_map(|it| it.security.clone())));
         }
-        for merged in all {
-            let protector = self.protector(&mut state.keys, name, &merged);
+        for (merged, said) in all {
+            let protector = self.protector(&mut state.keys, name, &merged, said.as_ref());
             protector.validate(&cluster.endpoints).map_err(|errors| of_cluster(name, errors))?;
         }
         Ok(())

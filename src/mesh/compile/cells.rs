@@ -22,7 +22,7 @@ impl Inner {
     pub(in crate::mesh) fn entry<'a>(&self, state: &'a mut State, name: &str) -> &'a mut Entry {
         let State { clusters, keys, .. } = state;
         clusters.entry(name.to_owned()).or_insert_with(|| {
-            let entry = Entry::new(self.empty(keys, name));
+            let entry = Entry::new(self.empty(keys, name), self.code.security(name).cloned());
             self.peers.note(name, &entry.cell);
             entry
         })
@@ -40,7 +40,7 @@ impl Inner {
         discovered: Arc<Discovered>,
     ) -> Cluster {
         let settings = self.code.cluster(&meter.name);
-        let protector = self.protector(keys, &meter.name, &settings);
+        let protector = self.protector(keys, &meter.name, &settings, None);
         let limits = Arc::default();
         let context = self.node_context(&meter, &settings, protector, &discovered, limits);
         let mut core = Core::new(context, settings, self.epoch);
@@ -74,12 +74,14 @@ impl Inner {
         old.set_aside(stand_ins);
     }
 
-    /// How a cluster of these settings, the code's among them, is secured.
+    /// How a cluster of these settings, the code's among them, is secured. `said` is what the first source
+    /// says that says anything of it.
     pub(in crate::mesh) fn protector(
         &self,
         keys: &mut Keys,
         name: &str,
         config: &config::Cluster,
+        said: Option<&config::ClusterSecurity>,
     ) -> Protector {
         let asks = |security: &config::ClusterSecurity| security.system_roots == Some(true);
         if config.security.as_ref().is_some_and(|security| {
@@ -87,7 +89,7 @@ impl Inner {
         }) {
             keys.need_system(self);
         }
-        Protector::new(name, config, self.code.security(name), keys)
+        Protector::new(name, config, self.code.security(name), said, keys)
     }
 
     pub(super) fn node_context(

@@ -127,8 +127,7 @@ impl Inner {
         }
     }
 
-    /// Reports the endpoints that are left out since they would loosen what another source says of the
-    /// cluster.
+    /// Reports the endpoints that are left out since they would loosen what another says of the cluster.
     pub(in crate::mesh) fn examine_endpoints(&self, state: &mut State, name: &str) {
         if !self.is_synced() {
             return;
@@ -142,9 +141,12 @@ impl Inner {
         }
         left_out.sort_unstable_by_key(|(source, address, ..)| (*source, address.to_string()));
         let told = left_out.iter().take(SHOWN).map(|(source, address, loosening, by)| {
-            let whose = format!("another source ({})", self.source_name(*by));
+            let whose = match by {
+                Whose::Code => "the application's code".to_owned(),
+                Whose::Source(by) => format!("another source ({})", self.source_name(*by)),
+            };
             format!(
-                "{address} of {}: security{} = {}: {}, which secures the cluster",
+                "{address} of {}: {} = {}: {}, which secures the cluster",
                 self.source_name(*source),
                 loosening.field(),
                 loosening.value(),

@@ -9,7 +9,7 @@ use crate::{
         cluster::{Cluster, Core},
         inner::Inner,
         overlay,
-        state::State,
+        state::{Entry, State},
     },
 };
 
@@ -31,7 +31,8 @@ impl Inner {
         } else {
             self.line_up(state, &name, &current.config, &wanted)
         };
-        let protector = self.protector(&mut state.keys, &name, &wanted);
+        let said = state.clusters.get(&*name).and_then(Entry::secured_by).map(|(_, said)| said);
+        let protector = self.protector(&mut state.keys, &name, &wanted, said);
         if current.same_connections(&wanted, &protector) {
             current.protector.follow(&protector);
             if current.config != wanted {
