@@ -40,7 +40,8 @@ pub(super) struct Outcomes<X> {
     pub(super) counts: HashMap<*const Endpoint<X>, u32>,
     pub(super) runs: u32,
     pub(super) fails: u32,
-    pub(super) error: Option<PickError>,
+    /// Each that was met.
+    pub(super) errors: Vec<PickError>,
     /// No random word decides.
     pub(super) certain: bool,
     /// Who was picked, each once.
@@ -164,7 +165,7 @@ pub(super) fn outcomes<X: Upstream>(
         counts: HashMap::new(),
         runs: 0,
         fails: 0,
-        error: None,
+        errors: Vec::new(),
         certain: false,
         met: Vec::new(),
         #[cfg(feature = "orca")]
@@ -224,7 +225,9 @@ impl<X: Upstream> Outcomes<X> {
             }
             Err(error) => {
                 self.fails += 1;
-                self.error = Some(error);
+                if !self.errors.contains(&error) {
+                    self.errors.push(error);
+                }
             }
         }
     }

@@ -89,7 +89,8 @@ impl<X: Upstream> Balancer<X> {
 fn choice<X: Upstream>(found: &Outcomes<X>, in_words: impl Fn(PickError) -> String) -> Choice {
     let address = |it: &super::endpoint::Endpoint<X>| it.spec().address().to_string();
     if found.fails == found.runs {
-        let reason = found.error.map(in_words).unwrap_or_default();
+        let reasons: Vec<_> = found.errors.iter().copied().map(in_words).collect();
+        let reason = reasons.join(" or ");
         return Choice::Nothing { reason };
     }
     if found.certain
