@@ -145,3 +145,19 @@ impl Release for Streams {
         self.count.refused();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_connection_is_due_before_the_limit() {
+        let due = |max, active| Count::new(max).is_nearly_full(active);
+        assert!(!due(100, 87) && due(100, 88) && due(100, 99));
+        assert!(!due(8, 6) && due(8, 7));
+        for few in 1..8 {
+            assert!((0..few).all(|active| !due(few, active)), "of {few} all are used first");
+        }
+        assert!(!due(u32::MAX, 1_000_000));
+    }
+}
