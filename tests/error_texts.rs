@@ -259,3 +259,64 @@ async fn a_url_that_is_none_is_told_by_its_cause_and_not_by_its_secrets() {
     assert!(error.to_string().contains("relative URL without a base"), "{error}");
     assert!(!error.chain().contains("secret"), "{}", error.chain());
 }
+
+#[cfg(feature = "testing")]
+mod retryable {
+    use tower_mesh::testing::{Fault, Network};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_retryable_only_if_no_attempt_may_have_been_worked_on() {
+        for (first, is_retryable) in [(Fault::RefusedStream, true), (Fault::Reset, false)] {
+            let network = Network::new();
+            let endpoint = network
+                .endpoint("10.0.0.1:80")
+                .script([Some(first.clone())])
+                .fault(Fault::RefusedStream);
+            let mesh = Mesh::builder()
+                .endpoints(SERVICE, [endpoint.address()])
+                .service(SERVICE, |s| {
+                    s.retry(Retry::idempotent().attempts(2)).protocol(config::Protocol::Http2)
+                })
+                .connect_layer(network)
+                .build()
+                .unwrap();
+            let error = failure(&mesh, post("/", "a")).await;
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+            assert!(error.attempts().len() > 1, "{error}");
+            assert_eq!(error.is_retryable(), is_retryable, "after {first:?}: {error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_of_attempts_beside_each_other() {
+        for (first, is_retryable) in [(Fault::RefusedStream, true), (Fault::Reset, false)] {
+            let mut seen = 0;
+            for seed in 0..20 {
+                let network = Network::new();
+                let ends = ["10.0.0.1:80", "10.0.0.2:80"]
+                    .map(|at| network.endpoint(at).fault(Fault::RefusedStream));
+                let _same = ends[0].clone().script([Some(first.clone())]);
+                let mesh = Mesh::builder()
+                    .endpoints(SERVICE, ends.each_ref().map(|end| end.address()))
+                    .service(SERVICE, |s| {
+                        s.retry(Retry::idempotent().attempts(1))
+                            .hedge(tower_mesh::Hedge::after(Duration::from_millis(10)))
+                            .protocol(config::Protocol::Http2)
+                    })
+                    .connect_layer(network)
+                    .seed(seed)
+                    .build()
+                    .unwrap();
+                let error = failure(&mesh, post("/", "a")).await;
+                // Where the other way round, the last one has reset it.
+                if error.kind() == ErrorKind::Refused && error.attempts().len() > 1 {
+                    seen += 1;
+                    assert_eq!(error.is_retryable(), is_retryable, "after {first:?}: {error}");
+                }
+            }
+            assert!(seen > 0, "never after {first:?}");
+        }
+    }
+}

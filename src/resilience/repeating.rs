@@ -41,20 +41,32 @@ pub(super) fn mark(headers: &mut HeaderMap, earlier: u32, bounds: Bounds) {
 }
 
 /// The failure of a call of which no further attempt was made, for this reason. One of ours says so;
-/// what the client below has said is the source of one of this kind, which does.
+/// what the client below has said is the source of one of this kind, which does. `worked_on` says that an
+/// attempt before the last may have been.
 #[cold]
-pub(super) fn not_repeated(error: BoxError, kind: ErrorKind, why: &str) -> BoxError {
+pub(super) fn not_repeated(
+    error: BoxError,
+    kind: ErrorKind,
+    why: &str,
+    worked_on: bool,
+) -> BoxError {
     let note = format!("not retried: {why}");
-    match error.downcast::<Error>() {
-        Ok(ours) => ours.noted(&note).into(),
+    let error = match error.downcast::<Error>() {
+        Ok(ours) => ours.noted(&note),
         Err(foreign) => {
             let phase = if kind == ErrorKind::Connect { Phase::Connect } else { Phase::Headers };
-            Error::new(kind, phase)
-                .with_origin(Origin::Endpoint)
-                .detail(note)
-                .caused_by(foreign)
-                .into()
+            Error::new(kind, phase).with_origin(Origin::Endpoint).detail(note).caused_by(foreign)
         }
+    };
+    if worked_on { error.worked_on().into() } else { error.into() }
+}
+
+/// The end of a call of which an earlier attempt may have been worked on: an error of ours says so.
+#[cold]
+pub(super) fn worked_on(error: BoxError) -> BoxError {
+    match error.downcast::<Error>() {
+        Ok(ours) => ours.worked_on().into(),
+        Err(foreign) => foreign,
     }
 }
 

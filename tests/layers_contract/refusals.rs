@@ -164,3 +164,53 @@ async fn a_failure_that_a_hedge_was_to_replace_says_why_it_did_not() {
     let told = mesh_error(&error).to_string();
     assert!(told.contains("not retried: the body is larger than the 99 bytes"), "{told}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_given_up_before_it_is_sent_costs_no_token() {
+    let (mock, mut server): (Mock, Server) = mock::pair();
+    let service = RetryLayer::new(&poor()).unwrap().layer(mock);
+    for _ in 0..2 {
+        let call = tokio::spawn(service.clone().oneshot(get()));
+        answer(&mut server, Some(200)).await;
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    let call = tokio::spawn(service.clone().oneshot(get()));
+    let mut later = status(503);
+    later.headers_mut().insert("retry-after", "1".parse().unwrap());
+    server.next_request().await.unwrap().1.send_response(later);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    // Four calls earn two tokens, and this one has cost none.
+    for _ in 0..2 {
+        let call = tokio::spawn(service.clone().oneshot(get()));
+        answer(&mut server, Some(503)).await;
+        answer(&mut server, Some(200)).await;
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_attempt_that_may_have_been_worked_on_no_failure_is_retryable() {
+    let rich = RetryLayer::new(&config::Retry::standard().max_body_bytes(CAP)).unwrap();
+    let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+    for worked_on in [false, true] {
+        let (mock, mut server): (Mock, Server) = mock::pair();
+        let call = tokio::spawn(rich.layer(mock).oneshot(upload(&[60, 60], false)));
+        // None of its body is taken, so that another attempt has it all.
+        let (first, send) = server.next_request().await.unwrap();
+        if worked_on {
+            send.send_response(status(503));
+        } else {
+            send.send_error(refused());
+        }
+        drop(first);
+        let (second, send) = server.next_request().await.unwrap();
+        let _read = second.into_body().bytes().await;
+        send.send_error(refused());
+        let error = call.await.unwrap().unwrap_err();
+        let told = mesh_error(&error);
+        assert_eq!(told.kind(), ErrorKind::Connect, "{told}");
+        assert_eq!(told.is_retryable(), !worked_on, "{told}");
+    }
+}

@@ -47,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) elapsed: Option<Duration>,
+    /// An endpoint may have worked on an attempt before the last.
+    pub(crate) worked_on: bool,
 }
 
 /// What one attempt of a failed call met.
@@ -160,6 +162,15 @@ impl Error {
 
     pub(crate) fn set_context(&mut self, context: Context) {
         self.change(|inner| inner.context = context);
+    }
+
+    /// An endpoint may have worked on an attempt before the last.
+    pub(crate) fn worked_on(self) -> Self {
+        self.edit(|inner| inner.context.worked_on = true)
+    }
+
+    pub(crate) fn is_worked_on(&self) -> bool {
+        self.0.context.worked_on
     }
 
     /// Names the service, unless it is named already.
@@ -278,16 +289,17 @@ impl Error {
         self.kind() == ErrorKind::Overloaded
     }
 
-    /// The same call may succeed later, and no endpoint has worked on this one.
+    /// The same call may succeed later, and no endpoint has worked on this one, in none of its attempts.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(
+        let is_unworked = matches!(
             self.kind(),
             ErrorKind::Connect
                 | ErrorKind::NoEndpoints
                 | ErrorKind::Overloaded
                 | ErrorKind::Refused
-        )
+        );
+        is_unworked && !self.is_worked_on()
     }
 
     /// This error and its sources on one line, outermost first; of a source that is told already,

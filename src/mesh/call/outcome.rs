@@ -290,6 +290,7 @@ impl PathProj<'_> {
             self.pay(now)?;
         }
         self.trail.is_paid = budgeted;
+        self.trail.worked_on |= budgeted;
         // Only now: what takes the body over breaks an upload that is still under way.
         let request = match (self.request.take(), &*self.armed) {
             (Some(request), _) => request,

@@ -21,6 +21,8 @@ pub(super) struct Trail {
     pub(super) never_sent: u32,
     /// The budget has paid for the attempt under way.
     pub(super) is_paid: bool,
+    /// An endpoint may have worked on one of those that have failed.
+    pub(super) worked_on: bool,
     /// Endpoints that the next attempt avoids.
     pub(super) tried: Vec<Arc<Endpoint<Node>>>,
     /// The place of the further attempt that is under way, where these are limited.
@@ -72,6 +74,7 @@ impl Trail {
             endpoint: attempts.last().map(|attempt| Arc::clone(&attempt.endpoint)),
             attempts,
             elapsed,
+            worked_on: self.worked_on,
         }
     }
 }

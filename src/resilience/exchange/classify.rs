@@ -46,6 +46,10 @@ pub(crate) fn failure(error: &(dyn StdError + 'static)) -> Option<Met<'static>> 
 
 fn own(error: &Error) -> Option<Met<'static>> {
     match error.kind() {
+        // Of its last attempt that is true, and not of one before.
+        ErrorKind::Connect | ErrorKind::Identity | ErrorKind::Refused if error.is_worked_on() => {
+            Some(Met::Reset)
+        }
         ErrorKind::Connect | ErrorKind::Identity => Some(Met::NeverSent),
         ErrorKind::Refused => Some(Met::Refused),
         ErrorKind::Transport => Some(Met::Reset),
@@ -93,6 +97,9 @@ mod tests {
         assert!(matches!(failure(&error(ErrorKind::Refused)), Some(Met::Refused)));
         assert!(matches!(failure(&error(ErrorKind::Timeout)), Some(Met::AttemptTimeout)));
         assert!(failure(&error(ErrorKind::Overloaded)).is_none());
+        for kind in [ErrorKind::Connect, ErrorKind::Refused] {
+            assert!(matches!(failure(&error(kind).worked_on()), Some(Met::Reset)), "{kind:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
             classify,
             sealed::{Answer, Exchange, Replay},
         },
-        repeating::{bounds_of, mark, not_repeated},
+        repeating::{bounds_of, mark, not_repeated, worked_on},
         retry::Met,
     },
 };
@@ -59,6 +59,8 @@ struct Hedged<C> {
     began: u64,
     /// What ends the call, as endpoints are told.
     bounds: Bounds,
+    /// An attempt that has ended may have been worked on.
+    worked_on: bool,
 }
 
 // === impl ResponseFuture ===
@@ -86,7 +88,7 @@ where
                 let bounds = bounds_of(&request);
                 let (first, copy) = request.split(shared.max_body_bytes, into);
                 let hedging = Arc::clone(hedging);
-                (first, Some(Hedged { hedging, course, copy, began, bounds }))
+                (first, Some(Hedged { hedging, course, copy, began, bounds, worked_on: false }))
             }
         };
         let first = Some(service.call(first));
@@ -125,7 +127,10 @@ where
                             hedged.course.refused();
                         }
                         if this.first.is_none() && this.others.is_empty() {
-                            return Poll::Ready(this.kept.take().unwrap_or(Err(error.into())));
+                            let worked_on =
+                                this.hedged.as_ref().is_some_and(|hedged| hedged.worked_on);
+                            let result = this.kept.take().unwrap_or(Err(error.into()));
+                            return Poll::Ready(result.map_err(|error| over(error, worked_on)));
                         }
                     }
                 }
@@ -157,7 +162,8 @@ where
                     if this.first.is_some() {
                         hedged.leave_first(this.shared);
                     }
-                    return Poll::Ready(result);
+                    let worked_on = hedged.worked_on;
+                    return Poll::Ready(result.map_err(|error| over(error, worked_on)));
                 }
                 if !others {
                     *this.kept = Some(result);
@@ -187,7 +193,9 @@ where
                 Err(why) => {
                     hedged.course.refused();
                     if let Some(kept) = this.kept.take() {
-                        return Poll::Ready(kept.map_err(|error| this.shared.told(error, why)));
+                        let worked_on = hedged.worked_on;
+                        let told = |error| this.shared.told(error, why, worked_on);
+                        return Poll::Ready(kept.map_err(told));
                     }
                 }
             }
@@ -260,6 +268,10 @@ impl<C> Hedged<C> {
             }
             Err(_) => Fate::Open(Word::Nothing),
         };
+        self.worked_on |= match result {
+            Ok(_) => true,
+            Err(error) => classify::failure(&**error).is_none_or(|met| !met.is_safe()),
+        };
         let now = shared.now();
         if is_first {
             let took = now.saturating_sub(self.began);
@@ -286,22 +298,26 @@ impl<C> Hedged<C> {
 impl Shared {
     /// The failure that another attempt was to replace, which says why there is none.
     #[cold]
-    fn told(&self, error: BoxError, why: HedgeRefusal) -> BoxError {
+    fn told(&self, error: BoxError, why: HedgeRefusal, worked_on: bool) -> BoxError {
         let reason = match why {
             HedgeRefusal::Budget => RetryRefusal::Budget,
             HedgeRefusal::BodyTooLarge => RetryRefusal::BodyTooLarge,
             HedgeRefusal::BodyFailed => RetryRefusal::BodyFailed,
             HedgeRefusal::Share | HedgeRefusal::NoEndpoint | HedgeRefusal::Limit => {
-                return noted(error, "the extra load that is allowed is used up");
+                return noted(error, "the extra load that is allowed is used up", worked_on);
             }
         };
-        noted(error, &reason.told(1, self.max_body_bytes))
+        noted(error, &reason.told(1, self.max_body_bytes), worked_on)
     }
 }
 
-fn noted(error: BoxError, why: &str) -> BoxError {
+fn over(error: BoxError, of_worked_on: bool) -> BoxError {
+    if of_worked_on { worked_on(error) } else { error }
+}
+
+fn noted(error: BoxError, why: &str, worked_on: bool) -> BoxError {
     match classify::failure(&*error).and_then(Met::failure) {
-        Some((_, kind)) => not_repeated(error, kind, why),
+        Some((_, kind)) => not_repeated(error, kind, why, worked_on),
         None => error,
     }
 }

@@ -36,15 +36,15 @@ repeating! {
 }
 
 /// What the calls of a layer have in common.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shared {
     /// Nothing where it is off.
     pub(super) hedging: Option<Arc<Hedging>>,
     /// What may be sent twice, and which answers are not final.
-    pub(super) policy: retry::Policy,
+    pub(super) policy: Arc<retry::Policy>,
     pub(super) max_body_bytes: usize,
-    pub(super) budget: Budget,
-    pub(super) random: Random,
+    pub(super) budget: Arc<Budget>,
+    pub(super) random: Arc<Random>,
     pub(super) epoch: Epoch,
 }
 
@@ -67,10 +67,10 @@ impl HedgeLayer {
         retry.validate("retry")?;
         let shared = Shared {
             hedging: Hedging::new(hedge).map(Arc::new),
-            policy: retry::Policy::new(retry),
+            policy: Arc::new(retry::Policy::new(retry)),
             max_body_bytes: retry.body_cap(),
-            budget: Budget::new(&retry.budget.clone().unwrap_or_default()),
-            random: Random::default(),
+            budget: Arc::new(Budget::new(&retry.budget.clone().unwrap_or_default())),
+            random: Arc::default(),
             epoch: Epoch::now(),
         };
         Ok(Self { shared: Arc::new(shared), into: |body| body })
@@ -83,6 +83,15 @@ impl<B> HedgeLayer<B> {
     #[must_use]
     pub fn delay(&self) -> Option<Duration> {
         self.shared.hedging.as_ref()?.wait(self.shared.now()).map(Duration::from_nanos)
+    }
+
+    /// Draws the waits' jitter and the chances of more at once from this seed, so that a test meets the same each
+    /// time. Default: at random.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        let random = Arc::new(Random::seeded(seed));
+        self.shared = Arc::new(Shared { random, ..(*self.shared).clone() });
+        self
     }
 
     fn told(&self) -> String {

@@ -25,7 +25,7 @@ use crate::{
             classify,
             sealed::{Answer, Exchange, Replay},
         },
-        repeating::{bounds_of, mark, not_repeated},
+        repeating::{bounds_of, mark, not_repeated, worked_on},
     },
 };
 
@@ -33,7 +33,7 @@ use crate::{
 ///
 /// Each attempt but the first waits for the service below to be ready again, after the earlier
 /// attempt was dropped with all that it held. Dropping this drops the attempt in flight.
-#[pin_project::pin_project]
+#[pin_project::pin_project(PinnedDrop)]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<S, R, B>
 where
@@ -74,8 +74,10 @@ struct Course {
     bounds: Bounds,
     /// It is counted among the calls in flight.
     _in_flight: Held,
-    /// The place of the retry under way, where these are limited.
+    /// What the retry under way has cost, and its place where these are limited.
     grant: Grant,
+    /// An attempt before this one may have been worked on.
+    worked_on: bool,
 }
 
 /// Why there is no further attempt.
@@ -121,6 +123,7 @@ where
             bounds,
             _in_flight: in_flight,
             grant: Grant::default(),
+            worked_on: false,
         };
         Self { service, state, next: None, copy, into, course }
     }
@@ -142,7 +145,7 @@ where
                 StateProj::Attempt { future } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
                     let Some(met) = met(&result, this.course.shared.never_sent) else {
-                        return Poll::Ready(result);
+                        return Poll::Ready(result.map_err(|error| this.course.ended(error)));
                     };
                     let copy = this.copy.as_ref();
                     let failure = met.failure();
@@ -172,12 +175,27 @@ where
                     this.state.set(State::Ready);
                 }
                 StateProj::Ready => {
-                    ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
+                    ready!(this.service.poll_ready(cx))
+                        .map_err(|error| this.course.ended(error.into()))?;
                     let Some(mut request) = this.next.take() else { return Poll::Pending };
                     this.course.advance(request.headers_mut());
                     this.state.set(State::Attempt { future: this.service.call(request) });
                 }
             }
+        }
+    }
+}
+
+#[pin_project::pinned_drop]
+impl<S, R, B> PinnedDrop for ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if this.next.is_some() {
+            this.course.refund();
         }
     }
 }
@@ -235,12 +253,28 @@ impl Course {
         if !met.is_safe() {
             self.grant = self.shared.withdraw().ok_or(RetryRefusal::Budget)?;
         }
-        R::again(copy, into).map(|next| (after, next)).map_err(|reason| {
-            // The body has grown, or failed, since it was looked at.
-            let grant = std::mem::take(&mut self.grant);
-            self.shared.budget.refund(self.shared.now(), grant);
-            reason.into()
-        })
+        match R::again(copy, into) {
+            Ok(next) => {
+                self.worked_on |= !met.is_safe();
+                Ok((after, next))
+            }
+            Err(reason) => {
+                // The body has grown, or failed, since it was looked at.
+                self.refund();
+                Err(reason.into())
+            }
+        }
+    }
+
+    /// What was paid for is not sent.
+    fn refund(&mut self) {
+        let grant = std::mem::take(&mut self.grant);
+        self.shared.budget.refund(self.shared.now(), grant);
+    }
+
+    /// A failure that no retry can follow.
+    fn ended(&self, error: BoxError) -> BoxError {
+        if self.worked_on { worked_on(error) } else { error }
     }
 
     /// Marks the next attempt for the endpoint: its number, and what is left of the time.
@@ -265,12 +299,13 @@ impl Course {
             Why::Refused(RetryRefusal::Attempts) | Why::Unwanted if !is_ours => error,
             Why::Refused(reason) => {
                 let kept = self.shared.max_body_bytes;
-                not_repeated(error, kind, &reason.told(self.attempt, kept))
+                not_repeated(error, kind, &reason.told(self.attempt, kept), self.worked_on)
             }
             Why::Unwanted => {
                 let arms = if self.armed { Arms::Everything } else { Arms::Safe };
                 let call = copy.and_then(R::call_of);
-                not_repeated(error, kind, self.shared.policy.unwanted(met, arms, call))
+                let why = self.shared.policy.unwanted(met, arms, call);
+                not_repeated(error, kind, why, self.worked_on)
             }
         }
     }

@@ -101,6 +101,14 @@ impl<B> RetryLayer<B> {
         self.sharing(Share::resized(None, None, Some(retries)))
     }
 
+    /// Draws the back-offs from this seed, so that a test meets the same waits each time. Default: at random.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        let random = Arc::new(Random::seeded(seed));
+        self.shared = Arc::new(Shared { random, ..(*self.shared).clone() });
+        self
+    }
+
     fn sharing(mut self, share: Option<Arc<Share>>) -> Self {
         self.shared = Arc::new(Shared { share, ..(*self.shared).clone() });
         self

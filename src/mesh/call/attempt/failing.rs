@@ -120,6 +120,7 @@ impl Attempt {
         self.original.restore(way.request, caller.https);
         let met = match error.kind() {
             _ if way.request.is_some() => Met::NeverSent,
+            _ if error.is_worked_on() => Met::Reset,
             ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport => Met::Reset,

@@ -162,6 +162,14 @@ impl Hedged {
                 policy.budget.ended(failed);
             }
         }
+        let is_unworked = match &result {
+            Ok(_) => false,
+            Err(error) => {
+                matches!(leg.attempt.met(), Met::NeverSent | Met::Refused)
+                    || error.refusal().is_some()
+            }
+        };
+        around.trail.worked_on |= !is_unworked;
         let met = match &result {
             Ok(response) => {
                 let (status, version) = (response.status(), response.version());
@@ -197,6 +205,7 @@ impl Hedged {
         if let Some(trace) = around.trace {
             trace.failed(ErrorKind::Timeout);
         }
+        around.trail.worked_on |= leg.attempt.may_be_worked_on();
         if let Some(visit) = leg.visit() {
             around.trail.note(visit, "attempt timeout");
         }

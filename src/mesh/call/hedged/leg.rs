@@ -135,6 +135,14 @@ impl Try {
         }
     }
 
+    /// Whether an endpoint may have worked on it so far; what layers do with it is not known.
+    pub(super) fn may_be_worked_on(&self) -> bool {
+        match self {
+            Self::Own(attempt) => attempt.sending_since().is_some(),
+            Self::Staged(_) => true,
+        }
+    }
+
     fn may_have_moved(&self) -> bool {
         match self {
             Self::Own(attempt) => attempt.is_moved(),
