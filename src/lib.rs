@@ -141,11 +141,11 @@ pub use self::{
     },
     discover::{Discover, Publisher},
     mesh::{
-        AnswerExplanation, CallFuture, Client, ClusterDescription, ClusterExplanation, Description,
-        Explanation, HashExplanation, HashKeyExplanation, HeadExplanation, LeafEndpoint, Mesh,
-        MeshBuilder, MirrorExplanation, Next, NextFuture, PassedRule, RouteDescription,
-        RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
-        UnknownNames,
+        AnswerExplanation, CacheInUse, CallFuture, Client, ClusterDescription, ClusterExplanation,
+        Description, Explanation, HashExplanation, HashKeyExplanation, HeadExplanation,
+        LeafEndpoint, Mesh, MeshBuilder, MirrorExplanation, Next, NextFuture, PassedRule, Remark,
+        RouteDescription, RouteExplanation, ServiceDescription, ServiceSettings, Setting,
+        SettingOrigin, UnknownNames,
     },
     observe::{InvalidTraceparent, Propagation, TraceContext},
 };

@@ -268,7 +268,7 @@ async fn it_is_written_for_nobody_else_and_what_cannot_be_written_fails_nothing(
     assert_eq!(body(&mesh, "users").await.unwrap(), "a");
     until(&mesh, |mesh| {
         let troubles = mesh.describe().cache_troubles;
-        troubles.iter().any(|(_, why)| why.starts_with("it cannot be written: "))
+        troubles.iter().any(|it| it.text.starts_with("it cannot be written: "))
     })
     .await;
     patience(mesh.ready()).await.unwrap();
@@ -294,7 +294,7 @@ async fn a_mesh_that_did_not_ask_for_it_is_not_given_it() {
     let mesh = of(Xds::new(bootstrap).cache(other.path())).build().unwrap();
     until(&mesh, |mesh| {
         let troubles = mesh.describe().cache_troubles;
-        troubles.iter().any(|(_, why)| why.contains("keeps the cache of the same control planes"))
+        troubles.iter().any(|it| it.text.contains("keeps the cache of the same control planes"))
     })
     .await;
 }

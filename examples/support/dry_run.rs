@@ -89,7 +89,7 @@ async fn explain(asked: &Asked) -> Result<String, String> {
     let mesh = builder.build().map_err(|error| error.to_string())?;
     if mesh.ready().await.is_err() {
         let refused = mesh.describe().refused.into_iter();
-        let lines: Vec<_> = refused.map(|(part, why)| format!("refused: {part}: {why}")).collect();
+        let lines: Vec<_> = refused.map(|why| format!("refused: {why}")).collect();
         return Err(lines.join("\n") + "\n");
     }
     let mut request = Request::builder().uri(&asked.url);

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{inner::Inner, state::State};
+use super::{
+    inner::Inner,
+    remark::{CacheInUse, Remark},
+    state::State,
+};
 use crate::{
     core::{Event, Instant},
     discover::SourceId,
@@ -40,16 +44,20 @@ impl Caches {
 
 impl Inner {
     /// The sources that publish what an earlier process knew: the age of the oldest of it, and why.
-    pub(super) fn caches(&self) -> Vec<(String, Duration, String)> {
+    pub(super) fn caches(&self) -> Vec<CacheInUse> {
         let state = self.state();
         let used = state.caches.used(Instant::now());
-        used.map(|(source, age, why)| (self.source_name(source).to_owned(), age, why.to_owned()))
-            .collect()
+        used.map(|(source, age, why)| CacheInUse {
+            source: self.source_name(source).to_owned(),
+            age,
+            reason: why.to_owned(),
+        })
+        .collect()
     }
 
-    pub(super) fn cache_troubles(&self) -> Vec<(String, String)> {
+    pub(super) fn cache_troubles(&self) -> Vec<Remark> {
         let state = self.state();
-        state.caches.troubles().map(|(part, why)| (part.clone(), why.clone())).collect()
+        state.caches.troubles().map(|(part, why)| Remark::new(part, why)).collect()
     }
 
     pub(super) fn cached(

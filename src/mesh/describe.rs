@@ -7,6 +7,7 @@ use super::{
     cluster::Cluster,
     guard,
     inner::Inner,
+    remark::{CacheInUse, Remark},
     service::{Route, Service},
     settings, spelled, stack,
 };
@@ -62,18 +63,17 @@ pub struct Description {
     /// Each service with its routes.
     pub services: Vec<ServiceDescription>,
     /// Parts that are refused now, with the reason.
-    pub refused: Vec<(String, String)>,
-    /// The sources that use what an earlier process has left on disk, because nobody can be asked: how
-    /// long ago the oldest of it was last known to be so, and why it is used.
-    pub caches: Vec<(String, Duration, String)>,
+    pub refused: Vec<Remark>,
+    /// The sources that use what an earlier process has left on disk.
+    pub caches: Vec<CacheInUse>,
     /// What is wrong with the files where sources keep what they know for a later process.
-    pub cache_troubles: Vec<(String, String)>,
+    pub cache_troubles: Vec<Remark>,
     /// What sources say of parts that is no failure: what of them the mesh does not do, or does
     /// otherwise.
-    pub notes: Vec<(String, String)>,
+    pub notes: Vec<Remark>,
     /// Parts that are in force and of which something does nothing, with what it is: a route that no
     /// request comes to, since one before it takes all of them, or its match contradicts itself.
-    pub doubtful: Vec<(String, String)>,
+    pub doubtful: Vec<Remark>,
 }
 
 /// One service of a [`Description`].
@@ -244,11 +244,11 @@ impl fmt::Display for Description {
             }
         }
         writeln!(f, "sources: {}", self.sources.join(", "))?;
-        for (source, age, reason) in &self.caches {
-            writeln!(f, "from the cache, {age:.0?} old: {source}: {reason}")?;
+        for cache in &self.caches {
+            writeln!(f, "from the cache, {cache}")?;
         }
-        for (part, reason) in &self.cache_troubles {
-            writeln!(f, "not used: {part}: {reason}")?;
+        for trouble in &self.cache_troubles {
+            writeln!(f, "not used: {trouble}")?;
         }
         list(f, "", &self.mesh)?;
         if !is_short || self.telemetry.iter().any(Setting::is_said) {
@@ -262,14 +262,14 @@ impl fmt::Display for Description {
                 route.tell(f, &self.stack, &mut told)?;
             }
         }
-        for (part, reason) in &self.refused {
-            writeln!(f, "refused: {part}: {reason}")?;
+        for reason in &self.refused {
+            writeln!(f, "refused: {reason}")?;
         }
-        for (part, note) in &self.notes {
-            writeln!(f, "note: {part}: {note}")?;
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
         }
-        for (part, doubt) in &self.doubtful {
-            writeln!(f, "doubtful: {part}: {doubt}")?;
+        for doubt in &self.doubtful {
+            writeln!(f, "doubtful: {doubt}")?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use super::{
     metrics::Telemetry,
     overlay::{self, Whose},
     peers::Peers,
+    remark::Remark,
     runtime::Runtime,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
@@ -269,7 +270,7 @@ impl Inner {
     }
 
     /// Waits for the first state of every source; says what is refused.
-    pub(crate) async fn loaded(&self) -> Result<Vec<(String, String)>, Error> {
+    pub(crate) async fn loaded(&self) -> Result<Vec<Remark>, Error> {
         self.wait_until(|inner| inner.is_ready() || inner.is_closing()).await;
         let keys = self.state().keys.awaited();
         keys.await;
@@ -285,8 +286,7 @@ impl Inner {
         if refused.is_empty() {
             return Ok(());
         }
-        let refused: Vec<String> =
-            refused.into_iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
+        let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
         Err(Error::new(ErrorKind::Config, Phase::Resolve)
             .with_origin(Origin::Control)
             .detail(refused.join("; ")))
@@ -303,20 +303,20 @@ impl Inner {
     }
 
     /// The parts that are refused now, with their reasons.
-    pub(crate) fn refused_parts(&self) -> Vec<(String, String)> {
+    pub(crate) fn refused_parts(&self) -> Vec<Remark> {
         self.state().reports()
     }
 
     /// What is said of parts now that is no failure.
-    pub(crate) fn noted_parts(&self) -> Vec<(String, String)> {
+    pub(crate) fn noted_parts(&self) -> Vec<Remark> {
         self.state().noted()
     }
 
     /// What of each service is run and does nothing.
-    pub(crate) fn doubtful_parts(&self) -> Vec<(String, String)> {
+    pub(crate) fn doubtful_parts(&self) -> Vec<Remark> {
         let state = self.state();
         let told = state.doubts.iter().flat_map(|(service, doubts)| {
-            doubts.iter().map(move |doubt| (format!("service {service}"), doubt.clone()))
+            doubts.iter().map(move |doubt| Remark::new(&format!("service {service}"), doubt))
         });
         told.collect()
     }

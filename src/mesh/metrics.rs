@@ -5,7 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 #[cfg(feature = "xds")]
 use super::planes::collect as planes;
 use super::{
-    Mesh, cluster::Cluster, guard::Level, inner::Inner, keys::Expiries, service::ServiceCell,
+    CacheInUse, Mesh, cluster::Cluster, guard::Level, inner::Inner, keys::Expiries,
+    service::ServiceCell,
 };
 use crate::{
     balance::Standing,
@@ -227,7 +228,7 @@ impl View {
                 self.discoveries(inner, &mut samples);
             }
             Metric::CacheAge => {
-                for (source, age, _) in inner.caches() {
+                for CacheInUse { source, age, .. } in inner.caches() {
                     let label: Arc<str> = source.into();
                     let labels = vec![("mesh.source", (&label).into())];
                     let value = MetricValue::Number(age.as_secs_f64());

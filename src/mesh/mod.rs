@@ -70,6 +70,7 @@ mod policies;
 #[cfg(feature = "orca")]
 mod probing;
 mod protect;
+mod remark;
 mod resolve;
 mod runtime;
 mod service;
@@ -110,6 +111,7 @@ pub use self::{
         HeadExplanation, MirrorExplanation, PassedRule, RouteExplanation,
     },
     leaf::LeafEndpoint,
+    remark::{CacheInUse, Remark},
     stage::{Next, NextFuture},
 };
 
@@ -225,8 +227,8 @@ impl Mesh {
     /// let mesh = Mesh::builder().endpoints("users", [users]).build()?;
     /// match tokio::time::timeout(Duration::from_secs(10), mesh.loaded()).await {
     ///     Ok(refused) => {
-    ///         for (part, reason) in refused? {
-    ///             eprintln!("mesh: {part}: {reason}"); // the other parts work: go on
+    ///         for reason in refused? {
+    ///             eprintln!("mesh: {reason}"); // the other parts work: go on
     ///         }
     ///     }
     ///     // Calls wait for it, 5 s each.
@@ -245,7 +247,7 @@ impl Mesh {
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing.
-    pub async fn loaded(&self) -> Result<Vec<(String, String)>, Error> {
+    pub async fn loaded(&self) -> Result<Vec<Remark>, Error> {
         self.inner.loaded().await
     }
 
@@ -254,7 +256,7 @@ impl Mesh {
     /// source does. [`Mesh::ready`] succeeds with it, so ask here whether that is good enough to go by.
     #[must_use]
     pub fn cache_age(&self) -> Option<Duration> {
-        self.inner.caches().into_iter().map(|(_, age, _)| age).max()
+        self.inner.caches().into_iter().map(|cache| cache.age).max()
     }
 
     /// The assembled stack in order, and every setting with its origin.

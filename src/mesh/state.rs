@@ -14,6 +14,7 @@ use super::{
     loosening::{Floor, Loosening, secures},
     overlay::{self, Whose},
     protect::host_of,
+    remark::Remark,
     runtime::Runtime,
     service::ServiceCell,
 };
@@ -231,20 +232,20 @@ impl State {
     }
 
     /// Every report that stands now.
-    pub(super) fn reports(&self) -> Vec<(String, String)> {
+    pub(super) fn reports(&self) -> Vec<Remark> {
         let refused =
             self.refused.iter().flat_map(|(part, by)| by.values().map(move |r| (part, r)));
         let unsaid = self.asking.all_unsaid();
         let unsaid = unsaid.filter(|(name, _)| self.service(name) == Standing::Absent);
-        let unsaid = unsaid.map(|(name, reason)| (format!("service {name}"), reason.clone()));
+        let unsaid = unsaid.map(|(name, reason)| Remark::new(&format!("service {name}"), reason));
         let known = refused.chain(&self.flaws);
-        known.map(|(part, reason)| (part.clone(), reason.clone())).chain(unsaid).collect()
+        known.map(|(part, reason)| Remark::new(part, reason)).chain(unsaid).collect()
     }
 
     /// Everything that is said of parts and is no failure.
-    pub(super) fn noted(&self) -> Vec<(String, String)> {
-        let notes = self.notes.iter().flat_map(|(part, by)| by.values().map(move |n| (part, n)));
-        notes.map(|(part, note)| (part.clone(), note.clone())).collect()
+    pub(super) fn noted(&self) -> Vec<Remark> {
+        let notes = self.notes.iter();
+        notes.flat_map(|(part, by)| by.values().map(|note| Remark::new(part, note))).collect()
     }
 
     /// Where a source's words of this path stand, if it knows.

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use tower_mesh::{ErrorKind, Event, Mesh};
+use tower_mesh::{ErrorKind, Event, Mesh, Remark};
 
 use crate::{
     answered, cluster, mended, over, rename_over,
@@ -37,10 +37,10 @@ async fn what_is_refused_fails_ready_and_is_returned_by_loaded_while_the_rest_wo
     let mesh = Mesh::builder().config_file(&path).build().unwrap();
     let refused = patience(mesh.loaded()).await.unwrap();
     assert_eq!(refused.len(), 1, "{refused:?}");
-    let (part, reason) = &refused[0];
-    assert!(part == "cluster orders" && reason.contains("weight = 0"), "{refused:?}");
+    let Remark { part, text, .. } = &refused[0];
+    assert!(part == "cluster orders" && text.contains("weight = 0"), "{refused:?}");
     let failed = patience(mesh.ready()).await.unwrap_err().to_string();
-    assert!(failed.contains(reason), "{failed}");
+    assert!(failed.contains(text), "{failed}");
     assert_eq!(answered(&mesh).await, "hello");
 
     rename_over(&path, &format!("clusters: {{{}}}", cluster(&server)));
@@ -100,7 +100,7 @@ async fn a_service_that_names_no_ones_cluster_is_reported_until_the_cluster_come
         error.contains("service users: names cluster `v2`, which no source defines"),
         "{error}"
     );
-    assert!(mesh.describe().refused.iter().any(|(part, _)| part == "service users"));
+    assert!(mesh.describe().refused.iter().any(|it| it.part == "service users"));
     assert_eq!(events.refused().len(), 1, "{:?}", events.refused());
 
     let v2 = cluster(&server).replace("users", "v2");

@@ -25,7 +25,7 @@ async fn refused(route: &str) -> String {
     assert!(description.services.iter().any(|service| service.name == "good"), "{description}");
     let error = mesh.client("bad").err().unwrap_or_else(|| panic!("accepted: {route}"));
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-    description.refused.first().unwrap().1.clone()
+    description.refused.first().unwrap().text.clone()
 }
 
 #[tokio::test]

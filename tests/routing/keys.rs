@@ -58,9 +58,8 @@ async fn a_bad_key_is_refused_and_its_last_good_value_stays() {
     let refused = || world.mesh.describe().refused;
     super::eventually(async || refused().len() == 2).await;
     let told = refused();
-    let has = |part: &str, text: &str| {
-        told.iter().any(|(it, reason)| it == part && reason.contains(text))
-    };
+    let has =
+        |part: &str, text: &str| told.iter().any(|it| it.part == part && it.text.contains(text));
     assert!(
         has("runtime shop.canary", "runtime.shop.canary = 101: must be in 0..=100 (line "),
         "{told:?}"

@@ -378,10 +378,10 @@ impl World {
                 );
             }
         }
-        for (part, reason) in self.mesh.describe().refused {
-            let is_lost =
-                part.starts_with("service ") && reason.contains("which no source defines");
-            assert!(!is_lost, "{part}: {reason}");
+        for reason in self.mesh.describe().refused {
+            let is_lost = reason.part.starts_with("service ")
+                && reason.text.contains("which no source defines");
+            assert!(!is_lost, "{reason}");
         }
     }
 
