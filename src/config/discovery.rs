@@ -126,8 +126,8 @@ pub(crate) struct DnsTarget {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DnsKind {
-    /// Each is an endpoint (xDS `STRICT_DNS`); as many IPv4 as IPv6 addresses are endpoints of two
-    /// addresses.
+    /// Each is an endpoint (xDS `STRICT_DNS`); an IPv4 and an IPv6 address are one of two, as long as
+    /// there are both.
     #[default]
     Strict,
     /// One endpoint with all of the addresses (xDS `LOGICAL_DNS`, gRFC A61).

@@ -29,9 +29,13 @@ pub(super) fn allowed(family: DnsFamily, addresses: &[IpAddr]) -> Vec<IpAddr> {
     }
 }
 
-/// Each address is an endpoint; as many IPv4 as IPv6 addresses are endpoints of two addresses, for
-/// a host of both families must not get two shares. Pairs that still are there stay, and the rest
-/// is paired in sorted order, so that a change of one host changes one pair.
+/// One IPv4 and one IPv6 address are an endpoint for as long as there are both, for a host of both
+/// families must not get two shares; what is left of the larger family is an endpoint each. Pairs
+/// that still are there stay, and the rest is paired in sorted order, so that a change of one host
+/// changes one pair, whichever of its records comes first.
+///
+/// No address is that of two endpoints: when their own hosts restart, all of them would connect to
+/// the one that they share, and stay there.
 pub(super) fn strict(addresses: &[IpAddr], port: u16, pairs: &mut Pairs) -> Vec<Endpoint> {
     let (mut v6, mut v4) = (BTreeSet::new(), BTreeSet::new());
     for address in addresses {
@@ -40,19 +44,18 @@ pub(super) fn strict(addresses: &[IpAddr], port: u16, pairs: &mut Pairs) -> Vec<
             IpAddr::V4(address) => drop(v4.insert(*address)),
         }
     }
-    if v6.len() != v4.len() {
-        let all = v6.into_iter().map(IpAddr::V6).chain(v4.into_iter().map(IpAddr::V4));
-        return all.map(|address| SocketAddr::from((address, port)).into()).collect();
-    }
     pairs.retain(|one, other| v6.contains(one) && v4.contains(other));
+    let is_new = |one: &&Ipv6Addr| !pairs.contains_key(one);
+    let new: Vec<Ipv6Addr> = v6.iter().filter(is_new).copied().collect();
     let taken: BTreeSet<Ipv4Addr> = pairs.values().copied().collect();
-    v6.retain(|one| !pairs.contains_key(one));
-    v4.retain(|other| !taken.contains(other));
-    pairs.extend(v6.into_iter().zip(v4));
-    pairs
-        .iter()
-        .filter_map(|(one, other)| of_several(&[IpAddr::V6(*one), IpAddr::V4(*other)], port))
-        .collect()
+    let mut alone = v4.into_iter().filter(|other| !taken.contains(other));
+    pairs.extend(new.into_iter().zip(alone.by_ref()));
+    let both = v6.into_iter().map(|one| {
+        let other = pairs.get(&one).copied().map(IpAddr::V4);
+        std::iter::once(IpAddr::V6(one)).chain(other).collect::<Vec<IpAddr>>()
+    });
+    let all = both.chain(alone.map(|other| vec![IpAddr::V4(other)]));
+    all.filter_map(|addresses| of_several(&addresses, port)).collect()
 }
 
 /// One endpoint with all of the addresses; the first of them stays while it is there.
