@@ -101,6 +101,17 @@ async fn it_is_not_asked_for_what_another_source_defines_or_tried_to() {
 }
 
 #[tokio::test]
+async fn it_is_asked_for_nothing_while_another_source_is_lost() {
+    let other = Rogue::start(|_| Vec::new()).await;
+    let builder = Mesh::builder().source(Dns::servers([other.address]));
+    let (mesh, publisher) = published(builder, |_| ()).await;
+    publisher.refused("held by the test", "it cannot be read");
+    let error = patience(fetch(&mesh.http(), get("http://orders.test/"))).await.unwrap_err();
+    assert!(error.to_string().contains("it cannot be read"), "{error}");
+    assert_eq!(other.asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn sources_without_a_name_that_contradict_something_are_refused() {
     let server: SocketAddr = "127.0.0.1:1".parse().unwrap();
     let both = || Mesh::builder().source(Dns::system());
