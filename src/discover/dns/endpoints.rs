@@ -45,8 +45,8 @@ pub(super) fn strict(addresses: &[IpAddr], port: u16, pairs: &mut Pairs) -> Vec<
         }
     }
     pairs.retain(|one, other| v6.contains(one) && v4.contains(other));
-    let is_new = |one: &&Ipv6Addr| !pairs.contains_key(one);
-    let new: Vec<Ipv6Addr> = v6.iter().filter(is_new).copied().collect();
+    let mut new = v6.clone();
+    new.retain(|one| !pairs.contains_key(one));
     let taken: BTreeSet<Ipv4Addr> = pairs.values().copied().collect();
     let mut alone = v4.into_iter().filter(|other| !taken.contains(other));
     pairs.extend(new.into_iter().zip(alone.by_ref()));
