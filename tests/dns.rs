@@ -466,13 +466,6 @@ async fn a_name_that_cannot_be_one_is_refused_and_fails_its_calls() {
 }
 
 #[tokio::test]
-async fn a_source_without_a_name_is_told_so() {
-    let mesh = Mesh::builder().source(Dns::system()).build().unwrap();
-    let error = mesh.ready().await.unwrap_err().to_string();
-    assert!(error.contains("it is given no name to look up"), "{error}");
-}
-
-#[tokio::test]
 async fn a_lookup_that_hangs_makes_nobody_else_wait() {
     let silent = support::rogue::Rogue::start(|_| Vec::new()).await;
     let zone = Zone::serve("users.test.").await;

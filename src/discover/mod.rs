@@ -54,6 +54,8 @@ mod statics;
 
 use std::pin::Pin;
 
+use crate::config::DnsDiscovery;
+
 #[cfg(feature = "dns")]
 pub use self::dns::Dns;
 #[cfg(feature = "file")]
@@ -79,6 +81,14 @@ pub trait Discover: Send + 'static {
     /// `https://users` is asked for as `users:443`. Default: no, both are `users`.
     fn asks_by_port(&self) -> bool {
         false
+    }
+
+    /// How DNS is asked for names that no source defines, if this source is for these, as
+    /// `Dns` without a name is: the mesh does then what
+    /// [`UnknownNames::Dns`](crate::UnknownNames::Dns) does, with these settings. The name in them does
+    /// not count. It is read once, by [`build`](crate::MeshBuilder::build). Default: it is not.
+    fn unknown_names(&self) -> Option<DnsDiscovery> {
+        None
     }
 
     /// Publishes until it is dropped, which the mesh does when it ends.

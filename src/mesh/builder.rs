@@ -5,11 +5,13 @@ mod build;
 mod keys;
 mod layers;
 mod telemetry;
+mod unknown;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
+pub(super) use self::unknown::Unknown;
 use super::{
     code::{Code, ServiceSettings},
     keys::Given as GivenKeys,
@@ -34,7 +36,8 @@ pub enum UnknownNames {
     /// The call fails and says so.
     #[default]
     Refuse,
-    /// The system's DNS resolves it, on the name's port or 80. Needs the feature `dns`.
+    /// DNS resolves it, on the name's port or 80: the system's, or as the source says that is there for
+    /// such names (`Dns` without a name). Needs the feature `dns`.
     Dns,
 }
 
@@ -78,7 +81,7 @@ pub struct MeshBuilder {
     sources: Vec<Given>,
     code: Code,
     runtime: Option<Handle>,
-    unknown_names: UnknownNames,
+    unknown_names: Option<UnknownNames>,
     seed: Option<u64>,
     call: Option<Stage>,
     attempt: Option<Stage>,
@@ -109,7 +112,7 @@ impl MeshBuilder {
             sources: Vec::new(),
             code: Code::default(),
             runtime: None,
-            unknown_names: UnknownNames::default(),
+            unknown_names: None,
             seed: None,
             call: None,
             attempt: None,
@@ -257,9 +260,11 @@ impl MeshBuilder {
         self
     }
 
-    /// What happens to a name that no source defines. Default: refused.
+    /// What happens to a name that no source defines. Default: refused, unless a source is there for
+    /// such names (`Dns` without a name); beside one, [`UnknownNames::Refuse`] fails
+    /// [`build`](Self::build).
     pub fn unknown_names(mut self, unknown: UnknownNames) -> Self {
-        self.unknown_names = unknown;
+        self.unknown_names = Some(unknown);
         self
     }
 

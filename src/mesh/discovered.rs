@@ -62,6 +62,7 @@ impl Discovered {
 
     /// There is no discovery any more.
     pub(super) fn clear(&self) {
+        self.awaited.store(false, Ordering::Release);
         self.last_good.store(0, Ordering::Relaxed);
         self.trouble.store(None);
     }

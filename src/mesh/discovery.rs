@@ -73,8 +73,16 @@ impl Inner {
         }
         let cell = Arc::clone(&entry.cell);
         let before = entry.discovery.take();
+        // While nothing has come, whoever waits goes on to wait: for what comes now.
+        let is_awaited = cell.discovered.is_awaited();
+        if let Some((source, _)) = &wanted
+            && (before.is_none() || is_awaited)
+        {
+            cell.discovered.await_first();
+            self.first_is_due(*source);
+        }
         if let Some(before) = &before
-            && cell.discovered.came()
+            && is_awaited
         {
             self.first_came(before.source);
         }
@@ -85,16 +93,10 @@ impl Inner {
             return;
         };
         let now = Instant::now();
-        let inherited = before.map(|_| Inherited {
+        let inherited = before.filter(|_| !is_awaited).map(|_| Inherited {
             until: now.checked_add(stale_limit(&settings)).unwrap_or(now),
             of_others: true,
         });
-        if inherited.is_none() {
-            cell.discovered.await_first();
-            if source != SourceId::DNS {
-                self.awaited.fetch_add(1, Ordering::AcqRel);
-            }
-        }
         let ask = Arc::new(self.resolvers.get(&settings));
         self.begin(state, name, (source, settings), inherited, ask);
     }
@@ -130,7 +132,14 @@ impl Inner {
         entry.discovery = Some(Running { number, source, settings, task });
     }
 
-    /// The first outcome of a discovery, for whoever waits for all of them.
+    /// The first outcome of a discovery is waited for by whoever waits for all of them.
+    fn first_is_due(&self, source: SourceId) {
+        if source != SourceId::DNS {
+            self.awaited.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// It has come, or is not waited for any more.
     fn first_came(&self, source: SourceId) {
         if source != SourceId::DNS {
             self.awaited.fetch_sub(1, Ordering::AcqRel);

@@ -1,5 +1,6 @@
 //! Plain DNS for names that no source defines, where the user has asked for it: each becomes a
-//! cluster that DNS fills, as a source would define it. A name that is called by `https` is a cluster
+//! cluster that DNS fills, as a source would define it, with the settings of the source that is there for
+//! such names (`Dns` without a name) or the defaults. A name that is called by `https` is a cluster
 //! of its own, by default on port 443, whose endpoints prove the name to the system's roots.
 //!
 //! A name that was not called for ten minutes is forgotten, and looked up anew at its next call; at
@@ -34,7 +35,7 @@ impl Inner {
         let port = name.port.unwrap_or(if name.https { 443 } else { 80 });
         let dns = DnsDiscovery {
             name: format!("dns:///{}:{port}", name.host),
-            ..DnsDiscovery::default()
+            ..self.unknown_dns.clone()
         };
         let discovery = Some(Discovery::Dns(dns));
         // Who is called by `https` proves the name that is called, as on the web.

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    builder::Unknown,
     cluster::Cluster,
     code::Code,
     directory::Directory,
@@ -59,6 +60,11 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
+    /// How DNS is asked for them.
+    #[cfg(feature = "dns")]
+    pub(super) unknown_dns: config::DnsDiscovery,
+    /// The source that says so, by its place.
+    pub(super) unknown_source: Option<usize>,
     /// A source tells `https://users`, which is `users:443` to it, from `http://users`.
     pub(super) asks_by_port: bool,
     /// It explains and calls nobody.
@@ -117,7 +123,7 @@ impl Inner {
         code: Code,
         sources: Vec<String>,
         transport: Arc<Shared>,
-        unknown_names: super::UnknownNames,
+        unknown: Unknown,
         asks_by_port: bool,
         telemetry: Telemetry,
         place: config::Place,
@@ -143,7 +149,10 @@ impl Inner {
             own: super::own::Own::default(),
             sources,
             transport,
-            unknown_names,
+            unknown_names: unknown.names,
+            #[cfg(feature = "dns")]
+            unknown_dns: unknown.dns,
+            unknown_source: unknown.source,
             asks_by_port,
             is_dry,
             #[cfg(feature = "dns")]
@@ -332,9 +341,12 @@ impl Inner {
         Some(self.epoch.at(service.used()))
     }
 
-    /// The name of a source; what none gives has come by DNS.
+    /// The name of a source; what none gives has come by DNS, as the source says that is there for such
+    /// names.
     pub(super) fn source_name(&self, source: SourceId) -> &str {
-        self.sources.get(source.index()).map_or("dns", String::as_str)
+        let place =
+            if source == SourceId::DNS { self.unknown_source } else { Some(source.index()) };
+        place.and_then(|place| self.sources.get(place)).map_or("dns", String::as_str)
     }
 
     /// The layers of a cluster's settings that count, nearest first.

@@ -27,9 +27,14 @@ use super::{
     inner::Inner,
 };
 
-/// What holds for the whole mesh: only the code says that.
+/// What holds for the whole mesh: the code says that, and of unknown names the source that is there for
+/// them.
 pub(super) fn of_mesh(inner: &Inner) -> Vec<Setting> {
-    let mesh = Layers::of_code(&inner.unknown_names);
+    let by = match inner.unknown_source {
+        Some(place) => By::Source(inner.sources.get(place).map(String::as_str)),
+        None => By::Code,
+    };
+    let mesh = Layers::of_one(&inner.unknown_names, by);
     let mut list = vec![mesh.setting("unknown_names", "refuse", chosen)];
     list.extend(inner.code.labels.iter().map(|(name, value)| Setting {
         name: format!("label.{name}").into(),

@@ -237,7 +237,7 @@ impl ClientBuilder {
     ///
     /// Default: none. A name that a source of the mesh defines, or tried to define, is never sent
     /// past the mesh, whatever is said here; nor is any before every source has spoken. With
-    /// [`UnknownNames::Dns`](crate::UnknownNames) every name is one of the mesh.
+    /// [`UnknownNames::Dns`](crate::UnknownNames), or a `Dns` without a name, every name is one of the mesh.
     ///
     /// The wrapped client must not follow redirects itself, or a server outside could lead it to a
     /// name of the mesh; the hops are followed here, by [`ClientBuilder::redirect`].

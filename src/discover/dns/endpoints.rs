@@ -29,9 +29,11 @@ pub(super) fn allowed(family: DnsFamily, addresses: &[IpAddr]) -> Vec<IpAddr> {
     }
 }
 
-/// Each address is an endpoint; as many IPv4 as IPv6 addresses are endpoints of two addresses, for
-/// a host of both families must not get two shares. Pairs that still are there stay, and the rest
-/// is paired in sorted order, so that a change of one host changes one pair.
+/// Each address is an endpoint, but for pairs of one of each family, for a host of both must not get
+/// two shares. Pairs that still are there stay, so that a change of one host changes one pair,
+/// whichever of its records comes first. The rest is paired in sorted order where it is as many of
+/// each: of other numbers some hosts have one family alone, and a wrong pair would leave one of them
+/// without calls.
 pub(super) fn strict(addresses: &[IpAddr], port: u16, pairs: &mut Pairs) -> Vec<Endpoint> {
     let (mut v6, mut v4) = (BTreeSet::new(), BTreeSet::new());
     for address in addresses {
@@ -40,19 +42,21 @@ pub(super) fn strict(addresses: &[IpAddr], port: u16, pairs: &mut Pairs) -> Vec<
             IpAddr::V4(address) => drop(v4.insert(*address)),
         }
     }
-    if v6.len() != v4.len() {
-        let all = v6.into_iter().map(IpAddr::V6).chain(v4.into_iter().map(IpAddr::V4));
-        return all.map(|address| SocketAddr::from((address, port)).into()).collect();
-    }
     pairs.retain(|one, other| v6.contains(one) && v4.contains(other));
+    let mut new = v6.clone();
+    new.retain(|one| !pairs.contains_key(one));
     let taken: BTreeSet<Ipv4Addr> = pairs.values().copied().collect();
-    v6.retain(|one| !pairs.contains_key(one));
-    v4.retain(|other| !taken.contains(other));
-    pairs.extend(v6.into_iter().zip(v4));
-    pairs
-        .iter()
-        .filter_map(|(one, other)| of_several(&[IpAddr::V6(*one), IpAddr::V4(*other)], port))
-        .collect()
+    let mut alone = v4;
+    alone.retain(|other| !taken.contains(other));
+    if new.len() == alone.len() {
+        pairs.extend(new.into_iter().zip(std::mem::take(&mut alone)));
+    }
+    let both = v6.into_iter().map(|one| {
+        let other = pairs.get(&one).copied().map(IpAddr::V4);
+        std::iter::once(IpAddr::V6(one)).chain(other).collect::<Vec<IpAddr>>()
+    });
+    let all = both.chain(alone.into_iter().map(|other| vec![IpAddr::V4(other)]));
+    all.filter_map(|addresses| of_several(&addresses, port)).collect()
 }
 
 /// One endpoint with all of the addresses; the first of them stays while it is there.

@@ -2,14 +2,16 @@
 //!
 //! A cluster of the mesh file or of any source whose `discovery` is
 //! [`Dns`](crate::config::Discovery::Dns) is filled from here; [`Dns`] is a source of such clusters,
-//! and [`UnknownNames::Dns`](crate::UnknownNames::Dns) makes them of names that nobody defines.
+//! and [`UnknownNames::Dns`](crate::UnknownNames::Dns) makes them of names that nobody defines, as does a
+//! [`Dns`] [without a name](Dns#without-a-name), by settings of its own.
 //!
 //! # What becomes of answers
 //!
 //! | what DNS says | what is called |
 //! |---|---|
 //! | A and AAAA records | each address is an endpoint |
-//! | as many A as AAAA records | endpoints of two addresses, so that a host of both families gets one share: pairs that still are there stay, the rest is paired in sorted order |
+//! | as many A as AAAA records | endpoints of two addresses, so that a host of both families gets one share: paired in sorted order |
+//! | a change of them | pairs that still are there stay; the rest is paired where it is as many of each, else an endpoint each: a wrong pair would leave a host of one family without calls |
 //! | SRV records | each target is an endpoint with its weight, its priority and all of its addresses; a priority is called when no target of a better one works ([below](#srv-records)) |
 //! | aliases (CNAME) | what they lead to, within 16 of one answer; a loop has no address |
 //! | fewer endpoints than before | those |
@@ -30,6 +32,11 @@
 //!
 //! An endpoint of several addresses is connected to as RFC 8305 says: the families in turn, the
 //! next address 250 ms after the one before, and the first that connects wins.
+//!
+//! Plain names do not tell which addresses are one host. Where some hosts of a name are of one family
+//! alone, [`family`](Dns::family) says which is called: a pair's IPv4 address gets calls only while that of
+//! IPv6 cannot be connected to. SRV records tell hosts apart. On a network without IPv6 an endpoint of
+//! IPv6 alone is passed over like any other that cannot be connected to, and fails no call.
 //!
 //! # When it is asked
 //!

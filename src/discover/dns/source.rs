@@ -33,6 +33,28 @@ use crate::{
 /// reported by [`Mesh::ready`](crate::Mesh::ready), and fails the calls to its service.
 ///
 /// The setters here are for every name that does not say otherwise itself.
+///
+/// # Without a name
+///
+/// A source that is given no name is for those that no source defines: they are looked up when they
+/// are first called, with the settings of this source, as
+/// [`UnknownNames::Dns`](crate::UnknownNames::Dns) does with the system's. One that has names is for these
+/// alone; both kinds may stand in one mesh. Presets always name what they look up, and so say nothing of
+/// other names.
+///
+/// ```no_run
+/// use tower_mesh::{Mesh, discover::dns::Dns};
+///
+/// # async fn example() -> Result<(), tower_mesh::Error> {
+/// let mesh = Mesh::builder().source(Dns::system()).build()?;
+/// let users = mesh.client("users.example.com:8080")?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`build`](crate::MeshBuilder::build) refuses it beside
+/// [`UnknownNames::Refuse`](crate::UnknownNames::Refuse) if the code says that, beside another one of other
+/// settings, and if a setting of its own is out of its range.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a source does nothing until it is given to a mesh"]
 pub struct Dns {
@@ -133,11 +155,12 @@ impl Discover for Dns {
         format!("dns {}", servers.join(" "))
     }
 
+    fn unknown_names(&self) -> Option<DnsDiscovery> {
+        self.names.is_empty().then(|| self.usual.clone())
+    }
+
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            if self.names.is_empty() {
-                publish.refused(self.name(), "it is given no name to look up: `service` adds one");
-            }
             for (name, own) in &self.names {
                 let discovery = Some(Discovery::Dns(self.settings(own.clone())));
                 // A refusal is reported as an event, and by `Mesh::ready`.

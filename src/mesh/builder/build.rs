@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::{Given, MeshBuilder, UnknownNames};
+use super::{Given, MeshBuilder, UnknownNames, unknown::Unknown};
 use crate::{
     core::{Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId},
@@ -28,7 +28,8 @@ impl MeshBuilder {
     /// # Errors
     ///
     /// When there is no runtime; when a setting is out of its range; when there is no source,
-    /// unless plain DNS is allowed for unknown names; when it is, without the feature `dns`.
+    /// unless plain DNS is allowed for unknown names; when it is, without the feature `dns`; when what
+    /// becomes of unknown names is said in two ways.
     pub fn build(self) -> Result<Mesh, Error> {
         let config_error =
             || Error::new(ErrorKind::Config, Phase::Resolve).with_origin(Origin::Local);
@@ -46,17 +47,6 @@ impl MeshBuilder {
                 .detail(errors.to_string())
                 .check("the settings that are given to the builder")
         })?;
-        #[cfg(not(feature = "dns"))]
-        if self.unknown_names == UnknownNames::Dns {
-            return Err(config_error()
-                .detail("`unknown_names(UnknownNames::Dns)` needs the feature `dns`")
-                .check("the features of `tower-mesh` in Cargo.toml"));
-        }
-        if self.sources.is_empty() && self.unknown_names == UnknownNames::Refuse {
-            return Err(config_error()
-                .detail("no source defines any service")
-                .check("that the builder has `config_file`, `endpoints` or `source`"));
-        }
         let sources: Vec<Box<dyn Discover>> = self
             .sources
             .into_iter()
@@ -65,6 +55,12 @@ impl MeshBuilder {
                 Given::Endpoints(statics) => Box::new(statics),
             })
             .collect();
+        let unknown = Unknown::new(self.unknown_names, &sources)?;
+        if sources.is_empty() && unknown.names == UnknownNames::Refuse {
+            return Err(config_error()
+                .detail("no source defines any service")
+                .check("that the builder has `config_file`, `endpoints` or `source`"));
+        }
         let names: Vec<String> = sources.iter().map(|source| source.name()).collect();
         let asks_by_port = sources.iter().any(|source| source.asks_by_port());
         let (epoch, events) = (Epoch::now(), Arc::new(Events::default()));
@@ -82,7 +78,6 @@ impl MeshBuilder {
                 None => transport::default_connector(),
             },
         };
-        let unknown = self.unknown_names;
         #[cfg(feature = "otel-033")]
         let sinks = self.exporter.as_ref().map(Exporter::sinks);
         #[cfg(not(feature = "otel-033"))]

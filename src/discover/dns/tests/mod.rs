@@ -4,6 +4,7 @@ mod answers;
 mod fake;
 mod machine;
 mod options;
+mod pairs;
 #[cfg(feature = "file")]
 mod presets;
 mod services;
