@@ -3,6 +3,10 @@
 
 #[path = "support/counting.rs"]
 mod counting;
+#[cfg(all(feature = "otel-033", feature = "tracing"))]
+#[allow(dead_code, reason = "shared: not all that is traced is counted")]
+#[path = "support/traced.rs"]
+mod meshes;
 mod support;
 
 use counting::{Counting, counted};
@@ -26,6 +30,11 @@ fn main() {
     #[cfg(feature = "orca")]
     if std::env::args().any(|argument| argument == "reports") {
         return following_reports();
+    }
+    // What telemetry adds is counted in a build that has it.
+    #[cfg(all(feature = "otel-033", feature = "tracing"))]
+    if std::env::args().any(|argument| argument == "telemetry") {
+        return with_telemetry();
     }
     sizes();
     over_http2();
@@ -83,6 +92,29 @@ fn under_tonic() {
     for (name, under) in [("mesh", Under::Mesh), ("balance_list", Under::BalanceList)] {
         let subject = grpc(under);
         per(&format!("grpc.tonic_1.{name}"), CALLS, || subject.run(1, CALLS));
+    }
+}
+
+/// G2a and G3 with a meter provider, and with a tracer beside it whose callers are not sampled.
+#[cfg(all(feature = "otel-033", feature = "tracing"))]
+fn with_telemetry() {
+    use meshes::{Trace, Traced, tonic, tonic_metered};
+    for concurrency in [1, 32] {
+        let bare = Bare::new(Plain::Traced);
+        let run = || bare.run(concurrency, CALLS);
+        per(&format!("traced.bare_{concurrency}.traced"), CALLS, run);
+        for (name, trace) in [("metered", Trace::Metered), ("both", Trace::Both)] {
+            let traced = Traced::new(trace);
+            let run = || traced.run(concurrency, CALLS);
+            per(&format!("traced.traced_{concurrency}.{name}"), CALLS, run);
+        }
+    }
+    for (name, subject) in [
+        ("mesh", tonic(Under::Mesh)),
+        ("both", tonic_metered(Under::Mesh)),
+        ("balance_list", tonic(Under::BalanceList)),
+    ] {
+        per(&format!("traced.tonic_1.{name}"), CALLS, || subject.run(1, CALLS));
     }
 }
 

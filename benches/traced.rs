@@ -38,6 +38,7 @@ fn bare_1(bare: Bare) -> Bare {
 #[bench::no_subscriber(args = (Trace::NoSubscriber), setup = Traced::new)]
 #[bench::metered(args = (Trace::Metered), setup = Traced::new)]
 #[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
+#[bench::armed_metered(args = (Trace::Metered), setup = Traced::armed)]
 #[bench::both(args = (Trace::Both), setup = Traced::new)]
 #[bench::armed_both(args = (Trace::Both), setup = Traced::armed)]
 fn traced_1(traced: Traced) -> Traced {
@@ -54,7 +55,9 @@ fn bare_32(bare: Bare) -> Bare {
 
 #[library_benchmark]
 #[bench::parent_off(args = (Trace::ParentOff), setup = Traced::new)]
+#[bench::metered(args = (Trace::Metered), setup = Traced::new)]
 #[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
+#[bench::armed_metered(args = (Trace::Metered), setup = Traced::armed)]
 #[bench::both(args = (Trace::Both), setup = Traced::new)]
 #[bench::armed_both(args = (Trace::Both), setup = Traced::armed)]
 fn traced_32(traced: Traced) -> Traced {

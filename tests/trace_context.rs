@@ -20,7 +20,11 @@ use tokio::{
     net::TcpStream,
     sync::mpsc,
 };
-use tower_mesh::{Body, Mesh, Propagation, Retry, TraceContext, config::Protocol};
+use tower_mesh::{
+    Body, Mesh, Propagation, Retry, TraceContext,
+    config::{Cluster, Config, Endpoint, Filter, HeaderEdit, Protocol, Service},
+    discover::Static,
+};
 
 use support::{
     Leaves, RawServer, SERVICE, frame, frames, get, h2,
@@ -265,6 +269,64 @@ async fn a_traceparent_of_the_applications_own_stays_out_of_the_table_too() {
         let fields = blocks.recv().await.unwrap();
         assert_eq!(count(&fields, Field::NeverIndexed), 3, "call {call}: {fields:?}");
         assert_eq!(count(&fields, Field::Added) > 0, call == 1, "call {call}: {fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_stays_out_of_the_table_too() {
+    let (server, mut blocks) = blocks(false).await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    for call in 1..=3_u8 {
+        let mut request = h2("http://users/");
+        request.headers_mut().insert("x-request-id", format!("{call}").parse().unwrap());
+        patience(client.send(request)).await.unwrap();
+        let fields = blocks.recv().await.unwrap();
+        assert_eq!(count(&fields, Field::NeverIndexed), 1, "call {call}: {fields:?}");
+        assert_eq!(count(&fields, Field::Added) > 0, call == 1, "call {call}: {fields:?}");
+    }
+}
+
+/// How a header of this value is represented in the third of three calls that are alike.
+async fn third(value: Option<&str>) -> Vec<Field> {
+    let (server, mut blocks) = blocks(false).await;
+    let mut cluster = Cluster::default();
+    cluster.endpoints = vec![Endpoint::new(server.address())];
+    let mut edit = HeaderEdit::default();
+    edit.set = value.map(|value| ("x-made".to_owned(), value.to_owned())).into_iter().collect();
+    let mut service = Service::default();
+    service.cluster = Some("users".into());
+    service.filters = vec![Filter::RequestHeaders(edit)];
+    let mut config = Config::default();
+    config.clusters.insert("users".into(), cluster);
+    config.services.insert("users".into(), service);
+    let mesh = Mesh::builder().source(Static::new(config)).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let mut fields = Vec::new();
+    for _ in 0..3 {
+        let mut request = h2("http://users/a");
+        request.headers_mut().insert("x-name", HeaderValue::from_static("kim"));
+        patience(client.send(request)).await.unwrap();
+        fields = blocks.recv().await.unwrap();
+    }
+    fields
+}
+
+#[tokio::test]
+async fn values_that_each_call_fills_in_stay_out_of_the_table_and_others_go_in() {
+    let plain = third(None).await;
+    assert_eq!(count(&plain, Field::NeverIndexed), 0, "{plain:?}");
+    for value in ["%START_TIME%", "at %START_TIME(%s.%3f)%", "%REQ(:path)%"] {
+        let fields = third(Some(value)).await;
+        assert_eq!(count(&fields, Field::NeverIndexed), 1, "{value}: {fields:?}");
+    }
+    for value in ["%UPSTREAM_CLUSTER% %REQ(:method)%", "%REQ(x-name)%", "%START_TIME(%Y)%", "plain"]
+    {
+        let fields = third(Some(value)).await;
+        assert_eq!(count(&fields, Field::NeverIndexed), 0, "{value}: {fields:?}");
+        let indexed = count(&fields, Field::Indexed);
+        assert_eq!(indexed, count(&plain, Field::Indexed) + 1, "{value}: {fields:?}");
     }
 }
 

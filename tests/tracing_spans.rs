@@ -16,7 +16,8 @@ use std::{
     time::Duration,
 };
 
-use tower_mesh::{Mesh, Retry};
+use http::Request;
+use tower_mesh::{Body, Mesh, Retry, TraceContext};
 use tracing::{
     Event, Instrument, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -196,4 +197,32 @@ fn what_no_subscriber_wants_is_not_made() {
     let keeper = Keeper::up_to(Level::ERROR);
     run(&keeper);
     assert_eq!(keeper.spans().len(), 1);
+}
+
+#[test]
+fn alone_they_tell_endpoints_of_no_trace_and_pass_one_on() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let keeper = Keeper::up_to(Level::DEBUG);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let told: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+    with_default(Registry::default().with(keeper.clone()), || {
+        runtime.block_on(async {
+            let heard = Arc::clone(&told);
+            let mesh = Leaves::new(1).mesh(move |_, request: Request<Body>| {
+                let parent = request.headers().get("traceparent");
+                let parent = parent.map(|parent| parent.to_str().unwrap().to_owned());
+                heard.lock().unwrap().push(parent);
+                async { Ok(ok("hello")) }
+            });
+            let mesh = mesh.tracing_spans().build().unwrap();
+            mesh.ready().await.unwrap();
+            let client = mesh.client(SERVICE).unwrap();
+            client.send(get("/")).await.unwrap();
+            let mut request = get("/");
+            request.extensions_mut().insert(PARENT.parse::<TraceContext>().unwrap());
+            client.send(request).await.unwrap();
+        });
+    });
+    assert_eq!(keeper.spans().len(), 4, "a call and an attempt of each");
+    assert_eq!(*told.lock().unwrap(), [None, Some(PARENT.to_owned())]);
 }

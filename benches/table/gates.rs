@@ -150,12 +150,27 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard Percent(8.0) held Percent(13.0) "full path with a meter provider: instructions, one at a time"
         "all.traced.traced_1.metered"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
+    G2a Hard Percent(8.0) held Percent(16.0) "the same, 32 at a time"
+        "all.traced.traced_32.metered"
+        beside HYPER_TIMEOUT "path.bare_32.timeout";
+    G2a Report More(2.0) "allocations, one at a time"
+        "allocations.traced.traced_1.metered"
+        beside HYPER_TIMEOUT "allocations.path.bare_1.timeout";
+    G2a Report More(2.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.metered"
+        beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
     G2a Hard Percent(8.0) held Percent(16.0) "with a tracer and a meter provider: instructions, one at a time"
         "all.traced.traced_1.both"
         beside HYPER_TRACED "all.traced.bare_1.traced";
     G2a Hard Percent(8.0) held Percent(18.5) "the same, 32 at a time"
         "all.traced.traced_32.both"
         beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2a Report More(2.0) "allocations, one at a time"
+        "allocations.traced.traced_1.both"
+        beside HYPER_TRACED "allocations.traced.bare_1.traced";
+    G2a Report More(2.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.both"
+        beside HYPER_TRACED "allocations.traced.bare_32.traced";
     G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
         "all.traced.traced_1.parent_on"
         beside HYPER_TRACED "all.traced.bare_1.traced";
@@ -177,6 +192,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard Percent(12.0) held Percent(17.5) "the same, 32 at a time"
         "all.traced.traced_32.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2b Hard Percent(12.0) held Percent(19.0) "with a meter provider: instructions, one at a time"
+        "all.traced.traced_1.armed_metered"
+        beside HYPER_TIMEOUT "path.bare_1.timeout";
+    G2b Hard Percent(12.0) held Percent(19.0) "the same, 32 at a time"
+        "all.traced.traced_32.armed_metered"
+        beside HYPER_TIMEOUT "path.bare_32.timeout";
     G2b Hard Percent(12.0) held Percent(22.0) "with a tracer and a meter provider: instructions, one at a time"
         "all.traced.traced_1.armed_both"
         beside HYPER_TRACED "all.traced.bare_1.traced";
@@ -221,6 +242,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G3 Report Told "tonic call: allocations"
         "allocations.grpc.tonic_1.mesh"
         beside BALANCE_LIST "allocations.grpc.tonic_1.balance_list";
+    G3 Report Told "with a tracer, caller not sampled: allocations"
+        "allocations.traced.tonic_1.mesh"
+        beside BALANCE_LIST_TRACED "allocations.traced.tonic_1.balance_list";
+    G3 Report Told "with a tracer and a meter provider: allocations"
+        "allocations.traced.tonic_1.both"
+        beside BALANCE_LIST_TRACED "allocations.traced.tonic_1.balance_list";
     // Picks.
     G4 Hard AtMost(200.0) "pick, random, 10k endpoints: instructions"
         "pick.random.n10k";

@@ -1,5 +1,6 @@
 //! What every room shares: body, error, call context, time, randomness and event types.
 
+pub(crate) mod apart;
 pub(crate) mod body;
 mod call;
 mod criticality;

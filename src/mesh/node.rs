@@ -32,7 +32,7 @@ pub(crate) struct Node {
     pub(crate) meter: EndpointMeter,
     /// Its address as spans show it.
     peer: Peer,
-    /// It has others, too: which of them a connection leads to is not known here.
+    /// It has others, too: which of them a connection leads to is known to that alone.
     is_at_several: AtomicBool,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
@@ -211,10 +211,15 @@ impl Upstream for Node {
 }
 
 impl Node {
+    /// Whether it has several addresses.
+    pub(crate) fn is_at_several(&self) -> bool {
+        self.is_at_several.load(Relaxed)
+    }
+
     /// The address that calls go to, where there is one alone.
     //= OTel attribute registry "network.peer.address": the peer address of the network connection
     pub(crate) fn peer(&self) -> Option<&Peer> {
-        (!self.is_at_several.load(Relaxed)).then_some(&self.peer)
+        (!self.is_at_several()).then_some(&self.peer)
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     histogram::Counts,
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
+    trace::Peer,
 };
 use crate::core::{
     DisconnectReason, EjectReason, ErrorKind, Event, Refusal, ReturnReason, SourceHealth, nanos,
@@ -75,6 +76,7 @@ pub(crate) struct Connection {
     cluster: Arc<ClusterMeter>,
     endpoint: Arc<str>,
     reason: Option<DisconnectReason>,
+    at: Option<Arc<Peer>>,
 }
 
 /// How an attempt ended, to its response head.
@@ -98,6 +100,8 @@ pub(crate) struct Made {
     pub(crate) secured: bool,
     /// Who the endpoint has proved to be.
     pub(crate) peer: Option<Arc<str>>,
+    /// Which of several addresses it leads to, where that was noted.
+    pub(crate) at: Option<Arc<Peer>>,
 }
 
 // === impl ClusterMeter ===
@@ -185,7 +189,12 @@ impl ClusterMeter {
             peer: made.peer,
             elapsed,
         });
-        Connection { cluster: Arc::clone(self), endpoint: Arc::clone(endpoint), reason: None }
+        Connection {
+            cluster: Arc::clone(self),
+            endpoint: Arc::clone(endpoint),
+            reason: None,
+            at: made.at,
+        }
     }
 
     /// A connection could not be made, or was closed before its first answer.
@@ -542,6 +551,11 @@ impl Drop for EndpointMeter {
 // === impl Connection ===
 
 impl Connection {
+    /// Which of several addresses it leads to, as spans show it: made once, shared with all of them.
+    pub(crate) fn at(&self) -> Option<Arc<Peer>> {
+        self.at.clone()
+    }
+
     /// It has ended by itself.
     pub(crate) fn ended(mut self, reason: DisconnectReason) {
         self.reason = Some(reason);

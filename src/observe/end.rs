@@ -34,7 +34,7 @@ const METHODS: [&str; 10] =
 const UNKNOWN: i32 = 2;
 
 /// What stands for ends beyond those that are kept apart.
-const OTHER: &str = "_OTHER";
+pub(super) const OTHER: &str = "_OTHER";
 
 // === impl Verb ===
 

@@ -11,7 +11,7 @@ use std::{
 use super::{
     calls::Calls,
     durations::Durations,
-    end::{End, Key, Verb},
+    end::{End, Key, OTHER, Verb},
     family::{Label, Metric, server},
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
@@ -321,6 +321,9 @@ impl RouteMeter {
         let mut labels = self.labels();
         if key.is_grpc() {
             labels.push(("rpc.system.name", "grpc".into()));
+            //= OTel attribute registry "rpc.method": `_OTHER`, where it cannot be detected whether a method
+            //= is a predefined one
+            labels.push(("rpc.method", OTHER.into()));
             server(&self.service, &mut labels);
             key.grpc("rpc.response.status_code", &mut labels);
         } else {

@@ -2,14 +2,16 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header::HOST};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header::HOST,
+};
 
 use crate::{
     config::{
         Address,
         format::{Fact, Field, Format, Part},
     },
-    core::{Instant, uri::bare},
+    core::{Instant, apart::differs_per_call, uri::bare},
 };
 
 /// A call, as its filters see it.
@@ -97,15 +99,17 @@ impl Seen {
 // === impl About ===
 
 impl About<'_> {
-    /// The value; none, if it comes to nothing (Envoy adds no header then).
+    /// The value; none, if it comes to nothing (Envoy adds no header then). It is marked sensitive if one
+    /// of its parts is a secret, or differs from call to call: it would drive what is stable out of
+    /// HTTP/2's header table.
     pub(super) fn value(&self, format: &Format, edited: &HeaderMap) -> Option<HeaderValue> {
-        let (mut text, mut is_secret) = (Vec::new(), false);
+        let (mut text, mut is_apart) = (Vec::new(), false);
         for part in &format.0 {
             match part {
                 Part::Text(part) => text.extend_from_slice(part.as_bytes()),
                 Part::Fact(fact, most) => {
                     let from = text.len();
-                    is_secret |= self.fill(fact, edited, &mut text);
+                    is_apart |= self.fill(fact, edited, &mut text);
                     if let Some(most) = most {
                         text.truncate(from.saturating_add(*most));
                     }
@@ -113,11 +117,11 @@ impl About<'_> {
             }
         }
         let mut value = HeaderValue::from_bytes(&text).ok().filter(|value| !value.is_empty())?;
-        value.set_sensitive(is_secret);
+        value.set_sensitive(is_apart);
         Some(value)
     }
 
-    /// Adds what is there; whether that is a secret.
+    /// Adds what is there; whether that stays out of header tables.
     fn fill(&self, fact: &Fact, edited: &HeaderMap, text: &mut Vec<u8>) -> bool {
         match fact {
             Fact::Request(first, second) => {
@@ -128,16 +132,21 @@ impl About<'_> {
                     });
             }
             Fact::Response(first, second) => {
-                let value = edited.get(first);
-                let value = value.or_else(|| edited.get(second.as_ref()?));
-                return value.is_some_and(|value| add(value, text));
+                return [Some(first), second.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .find_map(|name| edited.get(name).map(|value| add(name, value, text)))
+                    == Some(true);
             }
             Fact::Protocol => text.extend_from_slice(name_of(self.version).as_bytes()),
             Fact::Endpoint => {
                 let endpoint = self.answer.as_ref().and_then(|answer| answer.endpoint);
                 text.extend(endpoint.map(ToString::to_string).unwrap_or_default().bytes());
             }
-            Fact::Started(clock) => text.extend(clock.tell(self.started).bytes()),
+            Fact::Started(clock) => {
+                text.extend(clock.tell(self.started).bytes());
+                return clock.differs_per_call();
+            }
             Fact::Status => {
                 let status = self.answer.as_ref().map(|answer| answer.status);
                 text.extend_from_slice(status.as_ref().map_or("", StatusCode::as_str).as_bytes());
@@ -152,11 +161,13 @@ impl About<'_> {
         let authority = self.uri.authority().map(http::uri::Authority::as_str);
         match field {
             Field::Header(name) => {
-                return headers.get(name).is_some_and(|value| add(value, text));
+                return headers.get(name).is_some_and(|value| add(name, value, text));
             }
             Field::Path => {
                 let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
                 text.extend_from_slice(path.as_bytes());
+                // As h2 itself has it of `:path`.
+                return true;
             }
             Field::Method => text.extend_from_slice(self.method.as_str().as_bytes()),
             Field::Authority => match headers.get(HOST) {
@@ -184,10 +195,10 @@ impl About<'_> {
     }
 }
 
-/// Whether it is a secret.
-fn add(value: &HeaderValue, text: &mut Vec<u8>) -> bool {
+/// Whether it is a secret, or another one in each call.
+fn add(name: &HeaderName, value: &HeaderValue, text: &mut Vec<u8>) -> bool {
     text.extend_from_slice(value.as_bytes());
-    value.is_sensitive()
+    value.is_sensitive() || differs_per_call(name)
 }
 
 //= Envoy Http::Utility::getProtocolString

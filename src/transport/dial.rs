@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Address, CallPriority, Protocol, TransportSettings},
     core::{BoxFuture, DisconnectReason, Held, Instant, Random, nanos},
-    observe::{ClusterMeter, Connection, Made},
+    observe::{ClusterMeter, Connection, Made, trace::Peer},
     resilience::breaker::{Breakers, Room},
 };
 
@@ -86,6 +86,8 @@ struct Known {
     /// There is a byte stream, and its TLS handshake is not over.
     in_tls: bool,
     refusals: Refusals,
+    /// Which of several addresses the byte stream leads to.
+    at: Option<Arc<Peer>>,
 }
 
 impl Dialer {
@@ -130,8 +132,7 @@ impl Dialer {
         _counted: Dialing,
     ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
-        let mut known =
-            Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
+        let mut known = Known::new(wanted);
         let made = async {
             let stream = self.stream(&mut known).await?;
             let made = speak(stream, self).await;
@@ -147,6 +148,7 @@ impl Dialer {
                     protocol: known.protocol.version(),
                     secured: self.protection.is_tls(),
                     peer: known.peer,
+                    at: known.at,
                 };
                 Ok((made, self.meter.connected(&self.name, how, started.elapsed())))
             }
@@ -159,10 +161,7 @@ impl Dialer {
 
     /// Makes a byte stream on which nothing is spoken, and secures it if it is to be.
     pub(super) async fn bytes(&self) -> Result<Box<dyn Io>, ConnectError> {
-        let protocol = Protocol::Http1;
-        let mut known =
-            Known { protocol, peer: None, in_tls: false, refusals: Refusals::default() };
-        Ok(self.stream(&mut known).await?.io)
+        Ok(self.stream(&mut Known::new(Protocol::Http1)).await?.io)
     }
 
     fn ways(&self) -> MutexGuard<'_, Ways> {
@@ -227,6 +226,7 @@ impl Dialer {
         let io = self.connector.connect(target).await;
         let io = io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?;
         self.reached(&more, &reached);
+        known.at = reached.noted().map(|address| Arc::new(Peer::of_endpoint(address)));
         self.measured(nanos(began.elapsed()));
         let Protection::Tls { with, offered } = &self.protection else {
             return Ok(Stream { io, protocol: wanted, distrusted: None });
@@ -370,6 +370,12 @@ impl Dialer {
 
     pub(super) fn now(&self) -> u64 {
         self.shared.epoch.nanos(Instant::now())
+    }
+}
+
+impl Known {
+    fn new(protocol: Protocol) -> Self {
+        Self { protocol, peer: None, in_tls: false, refusals: Refusals::default(), at: None }
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Address, CallPriority, Protocol, TransportSettings},
     core::{BoxFuture, Held, Outgoing},
-    observe::ClusterMeter,
+    observe::{ClusterMeter, trace::Peer},
     resilience::breaker::Room,
 };
 
@@ -80,6 +80,15 @@ impl Lease {
     #[inline]
     pub(crate) fn is_http2(&self) -> bool {
         matches!(self, Self::H2(_))
+    }
+
+    /// Which of several addresses of its endpoint its connection leads to; none where there is one alone,
+    /// or whoever made the connection has not said.
+    pub(crate) fn at(&self) -> Option<&Arc<Peer>> {
+        match self {
+            Self::H2(lease) => lease.at(),
+            Self::H1(lease) => lease.at(),
+        }
     }
 
     /// Gives the request its form on the wire; `endpoint` names it where it itself names nobody.

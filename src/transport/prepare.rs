@@ -6,7 +6,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use crate::core::uri::bare;
+use crate::core::{apart::REQUEST_ID, uri::bare};
 
 /// HTTP/1.1: a `host` header, which names nobody before the host, and the origin form (RFC 9112
 /// §3.2.1).
@@ -29,10 +29,14 @@ pub(crate) fn http1<B>(request: &mut Request<B>, fallback: &str) {
 }
 
 /// HTTP/2: scheme and authority as pseudo-headers, the latter without a user (RFC 9113 §8.3.1); under
-/// TLS the scheme is `https`, whatever the caller's own words.
+/// TLS the scheme is `https`, whatever the caller's own words. A request's id stays out of the header
+/// table, whoever has written it.
 #[inline]
 pub(crate) fn http2<B>(request: &mut Request<B>, fallback: &str, secured: bool) {
     *request.version_mut() = Version::HTTP_2;
+    if let Some(id) = request.headers_mut().get_mut(REQUEST_ID) {
+        id.set_sensitive(true);
+    }
     // One name only, and the header wins as it does in HTTP/1.1.
     let host = request.headers_mut().remove(HOST);
     if host.is_none()

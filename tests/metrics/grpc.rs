@@ -21,6 +21,8 @@ async fn a_grpc_call_is_counted_by_the_status_in_its_trailers() {
     let service = ("mesh.service", "greeter");
     let code = |code| ("rpc.response.status_code", code);
     assert_eq!(metrics.total(RPC, &[service, code("OK"), ("rpc.system.name", "grpc")]), 2.0);
+    // Whatever a caller names, it is one series.
+    assert_eq!(metrics.total(RPC, &[("rpc.method", "_OTHER")]), 3.0);
     let missing = [service, code("NOT_FOUND"), ("error.type", "NOT_FOUND")];
     assert_eq!(metrics.total(RPC, &missing), 1.0);
     assert_eq!(metrics.total(RPC_ATTEMPT, &[("grpc.status", "OK")]), 2.0);

@@ -76,19 +76,71 @@ async fn a_call_and_its_attempts_by_the_conventions() {
     assert_eq!(text(first, "network.peer.port"), "80");
 }
 
-#[tokio::test]
-async fn no_span_says_where_a_connection_leads_that_may_lead_to_several_addresses() {
-    let (traced, server) = (Traced::new(), Server::named("second").await);
+/// A mesh whose one endpoint has a dead address first, and then this one.
+async fn at_two_addresses(traced: &Traced, server: &Server, edit: Edit) -> (Mesh, String) {
     let (dead, _socket) = dead_address();
     let mut endpoint = config::Endpoint::new(dead.clone());
     endpoint.more_addresses = vec![server.address()];
     let builder = Mesh::builder().endpoints(SERVICE, [endpoint]);
+    let mesh = edit(builder.tracer_provider(&traced.provider)).build().unwrap();
+    mesh.ready().await.unwrap();
+    (mesh, dead.to_string())
+}
+
+type Edit = fn(MeshBuilder) -> MeshBuilder;
+
+#[tokio::test]
+async fn of_several_addresses_spans_tell_the_one_that_the_connection_leads_to() {
+    let edits: [(Edit, &str); 3] = [
+        (|builder| builder, "1.1"),
+        (|builder| builder.service(SERVICE, |s| s.protocol(Protocol::Http2)), "2"),
+        (
+            |builder| {
+                // Each attempt is one of several that may be under way.
+                let hedge = tower_mesh::Hedge::after(Duration::from_secs(60));
+                builder.service(SERVICE, |s| s.protocol(Protocol::Http2).hedge(hedge))
+            },
+            "2",
+        ),
+    ];
+    for (edit, version) in edits {
+        let (traced, server) = (Traced::new(), Server::named("second").await);
+        let (mesh, endpoint) = at_two_addresses(&traced, &server, edit).await;
+        let client = mesh.client(SERVICE).unwrap();
+        // The first waits for its connection, the second finds one.
+        for call in ["waits", "finds"] {
+            let response = patience(client.send(get("/"))).await.unwrap();
+            response.into_body().text().await.unwrap();
+            let spans = traced.ended();
+            let [whole, attempt] = &spans[..] else { panic!("{spans:#?}") };
+            assert_eq!(text(attempt, "network.protocol.version"), version, "{call}");
+            assert_eq!(text(attempt, "mesh.endpoint"), endpoint, "{call}");
+            let socket = server.socket();
+            assert_eq!(text(attempt, "network.peer.address"), socket.ip().to_string(), "{call}");
+            assert_eq!(text(attempt, "network.peer.port"), socket.port().to_string(), "{call}");
+            assert_eq!(text(whole, "network.peer.port"), "", "of gRPC's alone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connect_layer_that_does_not_say_where_it_leads_is_not_guessed_for() {
+    let (traced, server) = (Traced::new(), Server::named("second").await);
+    let to = server.socket();
+    let (dead, _socket) = dead_address();
+    let mut endpoint = config::Endpoint::new(dead);
+    endpoint.more_addresses = vec![server.address()];
+    let own = tower::layer::layer_fn(move |_: Connector| {
+        tower::service_fn(move |_: ConnectTarget| async move {
+            tokio::net::TcpStream::connect(to).await.map(hyper_util::rt::TokioIo::new)
+        })
+    });
+    let builder = Mesh::builder().endpoints(SERVICE, [endpoint]).connect_layer(own);
     let mesh = builder.tracer_provider(&traced.provider).build().unwrap();
     mesh.ready().await.unwrap();
     patience(mesh.client(SERVICE).unwrap().send(get("/"))).await.unwrap();
     let spans = traced.ended();
     let [_, attempt] = &spans[..] else { panic!("{spans:#?}") };
-    assert_eq!(text(attempt, "mesh.endpoint"), dead.to_string());
     assert_eq!(text(attempt, "network.peer.address"), "");
     assert_eq!(text(attempt, "network.peer.port"), "");
 }

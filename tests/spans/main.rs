@@ -39,6 +39,7 @@ use tonic::Code;
 use tower_mesh::{
     Body, Mesh, MeshBuilder, Propagation, Retry, TraceContext,
     config::{self, Protocol},
+    transport::{ConnectTarget, Connector},
 };
 
 use support::{

@@ -23,6 +23,19 @@ impl Clock {
         Ok(clock)
     }
 
+    /// Whether it tells more than the hour: then hardly two calls are told the same.
+    pub(crate) fn differs_per_call(&self) -> bool {
+        let mut rest = self.0.as_str();
+        while let Some((_, after)) = rest.split_once('%') {
+            let mut characters = after.chars();
+            match characters.next() {
+                Some('M' | 'S' | 'T' | 's' | 'f' | 'E' | '1'..='9') => return true,
+                _ => rest = characters.as_str(),
+            }
+        }
+        false
+    }
+
     /// This time in UTC.
     pub(crate) fn tell(&self, at: SystemTime) -> String {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -103,6 +116,18 @@ mod tests {
         }
         for format in ["%", "%Q", "%E3", "%E0S", "%3", "%0f", "%ES"] {
             assert!(Clock::new(Some(format)).is_err(), "{format}");
+        }
+    }
+
+    #[test]
+    fn what_is_finer_than_an_hour_differs_from_call_to_call() {
+        let differs = |format| Clock::new(format).unwrap().differs_per_call();
+        assert!(differs(None));
+        for format in ["%M", "%S", "%T", "%s", "%f", "%3f", "%E3S", "%F %T"] {
+            assert!(differs(Some(format)), "{format}");
+        }
+        for format in ["", "M", "%F", "%Y-%m-%d", "%H", "%z %Z", "%%T", "%%%%s"] {
+            assert!(!differs(Some(format)), "{format}");
         }
     }
 

@@ -112,7 +112,7 @@ pub(crate) enum Awaited {
 
 /// Learns that a stream of a shared connection has ended.
 #[expect(unnameable_types, reason = "part of a sealed trait")]
-pub trait Release: Send + Sync {
+pub trait Release: Any + Send + Sync {
     fn release(&self);
 
     /// The endpoint has refused the stream, which is released next.

@@ -44,6 +44,11 @@ impl MeshBuilder {
     /// that is current when it is first polled; each attempt is a child `attempt` of level DEBUG.
     /// The fields have the names of OpenTelemetry's attributes. While no subscriber is interested,
     /// a call pays for asking alone.
+    ///
+    /// These spans have no ids that endpoints could be told: used alone, without a tracer, they send no
+    /// trace context. One that the request has, as a `traceparent` header or a
+    /// [`TraceContext`](crate::TraceContext) in its extensions, is passed on as it is. For endpoints
+    /// that are children of the mesh's spans give a tracer provider; `docs/TRACING.md` has the choices.
     #[cfg(feature = "tracing")]
     pub fn tracing_spans(mut self) -> Self {
         self.tracing.spans = Some(std::sync::Arc::new(crate::observe::trace::Spans));

@@ -23,7 +23,7 @@ use crate::{
     balance::{Endpoint, InFlight, Outcome},
     core::{Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Phase},
     mesh::cluster::Node,
-    observe::End,
+    observe::{End, trace::Peer},
     transport::{ConnectError, Lease, Sent},
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Attempt {
     /// Its endpoint is another than was known when it began: one that was connected to first, or that it
     /// has waited for.
     moved: bool,
+    /// Which of several addresses of that endpoint the connection leads to that it has waited for.
+    leads_to: Option<Arc<Peer>>,
     original: Original,
 }
 
@@ -110,6 +112,11 @@ impl Attempt {
     /// Whether its endpoint is another than was known when it began.
     pub(crate) fn is_moved(&self) -> bool {
         self.moved
+    }
+
+    /// Which of several addresses of that endpoint the connection leads to that it has waited for.
+    pub(crate) fn leads_to(&self) -> Option<&Peer> {
+        self.leads_to.as_deref()
     }
 
     /// When its head or its failure came, in nanoseconds since the mesh's epoch.
@@ -188,6 +195,7 @@ impl Attempt {
                 State::Connect(lease) => match ready!(lease.as_mut().poll(cx)) {
                     Ok(lease) => {
                         let node = self.endpoint.as_ref().and_then(|to| to.extra());
+                        self.leads_to = lease.at().cloned();
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
                         self.sending = Some(Instant::now());
                     }
@@ -202,6 +210,7 @@ impl Attempt {
                             self.at = at;
                         }
                         let node = self.endpoint.as_ref().and_then(|to| to.extra());
+                        self.leads_to = lease.at().cloned();
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
                         self.sending = Some(Instant::now());
                     }

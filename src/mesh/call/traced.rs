@@ -15,6 +15,7 @@ use crate::{
         service::Route,
     },
     observe::trace::{self, Answer, CallStart, Outcome, Recorder},
+    transport::Lease,
 };
 
 /// What is recorded of one call; nothing of most.
@@ -73,6 +74,17 @@ pub(super) fn attempt(
     }
 }
 
+/// Its connection is known: of several addresses of its endpoint, so is the one that it leads to.
+#[inline]
+pub(super) fn connection(trace: &mut Trace, node: &Node, lease: &Lease) {
+    if let Some(trace) = trace
+        && node.is_at_several()
+        && let Some(peer) = lease.at()
+    {
+        trace.peer(peer);
+    }
+}
+
 impl PathProj<'_> {
     /// The attempt under way met its response head.
     #[inline]
@@ -99,16 +111,23 @@ impl PathProj<'_> {
     }
 
     /// Behind attempt layers, the endpoint is picked after the attempt's span has begun; under pick
-    /// first it may become another.
+    /// first it may become another. A connection that is waited for leads to an address that is known
+    /// only then.
     fn trace_endpoint(&mut self) {
-        let endpoint = match self.state.as_mut().project() {
-            StateProj::Staged(attempt) => attempt.endpoint(),
-            StateProj::Attempt(attempt) if attempt.is_moved() => attempt.endpoint().cloned(),
+        let Some(trace) = self.trace.as_mut() else { return };
+        let (endpoint, leads_to) = match self.state.as_mut().project() {
+            StateProj::Staged(attempt) => (attempt.endpoint(), None),
+            StateProj::Attempt(attempt) => {
+                let moved = attempt.endpoint().filter(|_| attempt.is_moved());
+                (moved.cloned(), attempt.leads_to())
+            }
             _ => return,
         };
-        let Some(endpoint) = endpoint else { return };
-        if let (Some(trace), Some(node)) = (self.trace.as_mut(), endpoint.extra()) {
+        if let Some(node) = endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
             trace.endpoint(node.peer(), &node.name);
+        }
+        if let Some(peer) = leads_to {
+            trace.peer(peer);
         }
     }
 

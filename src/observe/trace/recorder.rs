@@ -54,6 +54,9 @@ pub(crate) trait Recorder: Send + Sync {
     /// The endpoint of the attempt under way is known only now.
     fn endpoint(&mut self, peer: Option<&Peer>, endpoint: &Arc<str>);
 
+    /// Of several addresses of that endpoint, the connection of the attempt leads to this one.
+    fn peer(&mut self, peer: &Peer);
+
     /// The next attempt is sent beside those under way, so long after the first.
     fn hedge(&mut self, after: Duration);
 
@@ -98,6 +101,11 @@ impl Recorder for Pair {
     fn endpoint(&mut self, peer: Option<&Peer>, endpoint: &Arc<str>) {
         self.0.endpoint(peer, endpoint);
         self.1.endpoint(peer, endpoint);
+    }
+
+    fn peer(&mut self, peer: &Peer) {
+        self.0.peer(peer);
+        self.1.peer(peer);
     }
 
     fn hedge(&mut self, after: Duration) {

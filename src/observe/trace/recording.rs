@@ -130,7 +130,7 @@ impl<C: CallSpan> Recording<C> {
         let target: Arc<str> = if call.grpc {
             uri.path().trim_start_matches('/').into()
         } else {
-            url::redacted(uri, call.service).into()
+            url::redacted(uri, call.service)
         };
         //= OTel RPC spans §"Name": {rpc.method}. OTel HTTP spans §"Name": {method}
         let name = if call.grpc {
@@ -262,6 +262,13 @@ impl<C: CallSpan> Recorder for Recording<C> {
         }
     }
 
+    fn peer(&mut self, peer: &Peer) {
+        self.peer = Some(peer.clone());
+        if let Some(attempt) = &mut self.attempt {
+            set_peer(attempt, peer);
+        }
+    }
+
     fn hedge(&mut self, after: Duration) {
         self.put_beside();
         self.hedge = Some(after);
@@ -377,10 +384,34 @@ fn answered(span: &mut impl Span, is_grpc: bool, status: StatusCode, code: Optio
     span.set("http.response.status_code", Value::Int(status.as_u16().into()));
     //= OTel HTTP spans §"Status": error for 4xx and 5xx of a client; error.type is the status
     if status.is_client_error() || status.is_server_error() {
-        span.set("error.type", Value::Shared(status.as_str().into()));
+        span.set("error.type", status_text(status));
         span.set_error();
     }
 }
+
+/// A status in its digits: of those that are usual there is one text.
+fn status_text(status: StatusCode) -> Value {
+    match USUAL.iter().find(|usual| **usual == status) {
+        Some(usual) => Value::Static(usual.as_str()),
+        None => Value::Shared(status.as_str().into()),
+    }
+}
+
+static USUAL: [StatusCode; 13] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::CONFLICT,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::NOT_IMPLEMENTED,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 
 fn grpc_status(span: &mut impl Span, code: i32) {
     let name = || match grpc::name(code) {

@@ -221,7 +221,7 @@ fn run(
         pool.returned();
     }
     pool.h1.live.fetch_add(1, Relaxed);
-    let link = Arc::new(Link::new(berth.era));
+    let link = Arc::new(Link::new(berth.era, life.at()));
     match caller {
         // Made as the endpoint was before, in its security or its addresses: the caller picks again.
         Some(caller) if pool.dialer.is_draining() || berth.era != pool.era() => {
@@ -274,7 +274,7 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
             assert!(sender.is_ready());
-            let link = Arc::new(Link::new(pool.era()));
+            let link = Arc::new(Link::new(pool.era(), None));
             if has_ended {
                 link.end();
                 pool.h1.idle().clear();

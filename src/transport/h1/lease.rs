@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::{
     core::{Instant, Outgoing},
+    observe::trace::Peer,
     transport::{
         pool::Pool,
         send::{Outcome, Past},
@@ -30,6 +31,8 @@ pub(super) struct Link {
     retired: AtomicBool,
     /// That of its pool when it was made.
     era: u32,
+    /// Which of several addresses of its endpoint the connection leads to.
+    at: Option<Arc<Peer>>,
 }
 
 /// Senders that are in nobody's hands.
@@ -77,9 +80,9 @@ pub(crate) struct Lease {
 // === impl Link ===
 
 impl Link {
-    pub(super) fn new(era: u32) -> Self {
+    pub(super) fn new(era: u32, at: Option<Arc<Peer>>) -> Self {
         let (kept, wake) = (Mutex::default(), Notify::new());
-        Self { kept, wake, retired: AtomicBool::new(false), era }
+        Self { kept, wake, retired: AtomicBool::new(false), era, at }
     }
 
     pub(super) fn era(&self) -> u32 {
@@ -143,6 +146,11 @@ impl Lease {
         if let (Some(pool), Some(since)) = (self.pool.upgrade(), self.idle_since) {
             pool.h1.forget(since);
         }
+    }
+
+    /// Which of several addresses its connection leads to.
+    pub(in crate::transport) fn at(&self) -> Option<&Arc<Peer>> {
+        self.link.at.as_ref()
     }
 
     /// What has come over it so far.

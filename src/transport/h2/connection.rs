@@ -15,7 +15,10 @@ use super::{
     handshake::Sender,
     slots::{Count, Slots},
 };
-use crate::core::{Epoch, Instant, Release};
+use crate::{
+    core::{Epoch, Instant, Release},
+    observe::trace::Peer,
+};
 
 /// A connection that takes streams, as its pool lists it.
 #[derive(Clone)]
@@ -39,12 +42,20 @@ pub(crate) struct Streams {
     /// longer. A request that is handed over while hyper takes its channel down lies in there, and
     /// its caller waits for it, until nobody can hand over another.
     kept: Mutex<Option<Sender>>,
+    /// Which of several addresses of its endpoint it leads to.
+    at: Option<Arc<Peer>>,
 }
 
 // === impl H2 ===
 
 impl H2 {
-    pub(super) fn new(sender: Sender, max_streams: u32, epoch: Epoch, slots: Arc<Slots>) -> Self {
+    pub(super) fn new(
+        sender: Sender,
+        max_streams: u32,
+        epoch: Epoch,
+        slots: Arc<Slots>,
+        at: Option<Arc<Peer>>,
+    ) -> Self {
         let streams = Streams {
             count: Count::new(max_streams),
             used: AtomicU64::new(epoch.nanos(Instant::now())),
@@ -53,6 +64,7 @@ impl H2 {
             epoch,
             slots,
             kept: Mutex::new(Some(sender.clone())),
+            at,
         };
         Self { sender, streams: Arc::new(streams) }
     }
@@ -110,6 +122,10 @@ impl Streams {
     pub(super) fn idle(&self, now: Instant) -> Option<Duration> {
         let idle = self.epoch.nanos(now).saturating_sub(self.used.load(Relaxed));
         self.count.is_zero().then(|| Duration::from_nanos(idle))
+    }
+
+    pub(super) fn at(&self) -> Option<&Arc<Peer>> {
+        self.at.as_ref()
     }
 
     pub(super) fn is_retired(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The HTTP/2 connections of one endpoint: few, and shared.
 
 use std::{
+    any::Any,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     config::{CallPriority, Protocol},
     core::{BoxFuture, DisconnectReason, Held, Release},
-    observe::Connection as Life,
+    observe::{Connection as Life, trace::Peer},
     transport::{
         connect::ConnectError,
         dial::Dialing,
@@ -55,6 +56,17 @@ pub(crate) struct Lease {
     pub(in crate::transport) held: Held,
     /// Its connection is one of TLS.
     pub(in crate::transport) secured: bool,
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Which of several addresses its connection leads to.
+    pub(in crate::transport) fn at(&self) -> Option<&Arc<Peer>> {
+        let Held::Shared(stream) = &self.held else { return None };
+        let stream: &dyn Any = &**stream;
+        stream.downcast_ref::<Streams>()?.at()
+    }
 }
 
 // === impl Connections ===
@@ -336,7 +348,7 @@ async fn run(
     let epoch = pool.dialer.shared.epoch;
     let streams = halves.max_streams().and_then(|streams| u32::try_from(streams).ok());
     let streams = streams.unwrap_or(u32::MAX);
-    let h2 = H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots));
+    let h2 = H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots), life.at());
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
     let driver = Driver::new(halves, &h2.streams, (&pool, berth.era), retire_at, idle, distrusted);
     if !pool.is_live() {

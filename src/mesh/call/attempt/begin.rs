@@ -142,7 +142,7 @@ impl Attempt {
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
         let (started, ended) = (now, at);
         let sending = matches!(state, State::Send | State::Stage(_)).then_some(now);
-        let moved = false;
+        let (moved, leads_to) = (false, None);
         Ok(Self {
             state,
             endpoint,
@@ -155,6 +155,7 @@ impl Attempt {
             ended,
             met,
             moved,
+            leads_to,
             original,
         })
     }
@@ -211,7 +212,10 @@ fn begin(
     //= pool knows what was agreed on
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
     match node.pool.try_acquire(protocol, caller.grpc, at) {
-        Some(lease) => way.send(lease, &node.name),
+        Some(lease) => {
+            traced::connection(trace, node, &lease);
+            way.send(lease, &node.name)
+        }
         None => connect(of, node, request, chosen),
     }
 }

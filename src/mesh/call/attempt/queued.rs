@@ -43,6 +43,7 @@ impl Attempt {
             ended: at,
             met: Met::Fatal,
             moved: false,
+            leads_to: None,
             original: Original { version, head: None },
         }
     }

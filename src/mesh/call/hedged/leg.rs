@@ -109,6 +109,11 @@ impl Leg {
         {
             trace.endpoint(node.peer(), &node.name);
         }
+        if let Try::Own(attempt) = &self.attempt
+            && let Some(peer) = attempt.leads_to()
+        {
+            trace.peer(peer);
+        }
     }
 }
 
