@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Address, CallPriority, Protocol, TransportSettings},
     core::{BoxFuture, DisconnectReason, Held, Instant, Random, nanos},
-    observe::{ClusterMeter, Connection, Made},
+    observe::{ClusterMeter, Connection, Made, Proved},
     resilience::breaker::{Breakers, Room},
 };
 
@@ -82,7 +82,7 @@ pub(super) struct Stream {
 /// What is known of a connection that is being made.
 struct Known {
     protocol: Protocol,
-    peer: Option<Arc<str>>,
+    peer: Proved,
     /// There is a byte stream, and its TLS handshake is not over.
     in_tls: bool,
     refusals: Refusals,
@@ -130,8 +130,12 @@ impl Dialer {
         _counted: Dialing,
     ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
-        let mut known =
-            Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
+        let mut known = Known {
+            protocol: wanted,
+            peer: Proved::default(),
+            in_tls: false,
+            refusals: Refusals::default(),
+        };
         let made = async {
             let stream = self.stream(&mut known).await?;
             let made = speak(stream, self).await;
@@ -160,8 +164,12 @@ impl Dialer {
     /// Makes a byte stream on which nothing is spoken, and secures it if it is to be.
     pub(super) async fn bytes(&self) -> Result<Box<dyn Io>, ConnectError> {
         let protocol = Protocol::Http1;
-        let mut known =
-            Known { protocol, peer: None, in_tls: false, refusals: Refusals::default() };
+        let mut known = Known {
+            protocol,
+            peer: Proved::default(),
+            in_tls: false,
+            refusals: Refusals::default(),
+        };
         Ok(self.stream(&mut known).await?.io)
     }
 
