@@ -109,7 +109,7 @@ impl<'a> Before<'a> {
 
     /// The policy is stricter now: every call from here on comes over another connection, what streams
     /// ends whole on its own, and that with it.
-    async fn is_over(mut self) {
+    async fn stricter(mut self) {
         self.load.is_late();
         self.load.run().await;
         self.held.end().await;
@@ -161,7 +161,7 @@ async fn changed_over(
             .await;
     let before = Before::start(&mesh, (&server, &stage), &[version]).await;
     publish.cluster("users", secured(&server, after)).unwrap();
-    before.is_over().await;
+    before.stricter().await;
     server
 }
 
@@ -218,7 +218,7 @@ async fn one_endpoint_that_is_to_prove_more() {
     tls.identities = vec![exact("spiffe://prod.example/users")];
     endpoint.security = Some(Security::Tls(Box::new(tls)));
     publish.endpoints("users", [endpoint]).unwrap();
-    before.is_over().await;
+    before.stricter().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +239,7 @@ async fn one_endpoint_that_is_to_be_shown_who_calls() {
     tls.mode = Some(SecurityMode::Mutual);
     endpoint.security = Some(Security::Tls(Box::new(tls)));
     publish.endpoints("users", [endpoint]).unwrap();
-    before.is_over().await;
+    before.stricter().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,7 +272,7 @@ async fn from_plaintext_to_mutual_tls_by_the_mesh_file() {
             matches!(event, Event::ConfigApplied { part, .. } if &**part == "cluster users")
         })
         .await;
-    before.is_over().await;
+    before.stricter().await;
     let met = server.met();
     assert!(met.iter().all(|met| met.certificates == 1));
     let late = server.late();

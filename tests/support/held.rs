@@ -187,9 +187,11 @@ impl Greeter for Counts {
         &self,
         _request: tonic::Request<HelloRequest>,
     ) -> BoxFuture<Result<tonic::Response<Replies>, tonic::Status>> {
-        let steps = self.0.steps().enumerate().map(|(number, _)| {
-            Ok(HelloReply { message: format!("{number:0width$}", width = STEP) })
-        });
+        let steps = self
+            .0
+            .steps()
+            .enumerate()
+            .map(|(number, _)| Ok(HelloReply { message: format!("{number:0STEP$}") }));
         let replies: Replies = Box::pin(steps);
         Box::pin(async { Ok(tonic::Response::new(replies)) })
     }
