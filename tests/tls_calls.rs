@@ -306,18 +306,25 @@ async fn the_endpoint_is_told_https() {
 #[tokio::test]
 async fn a_connection_tells_who_was_met() {
     let ca = Ca::new("ca");
-    let server = Tls::new(ca.issue(&["users", "spiffe://prod.example/users"])).start().await;
+    let issued = ca.issue_between(&["users", "spiffe://prod.example/users"], 2020, 2050);
+    let server = Tls::new(issued).start().await;
     let mesh = mesh_of(&ca, &[&server])
         .service("users", |s| s.tls().server_identity("spiffe://prod.example/users"))
         .build()
         .unwrap();
     let mut events = Recorder::of(&mesh);
     fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap();
-    let connected = events.events().iter().any(|event| {
-        matches!(event, Event::Connected { protocol: Version::HTTP_2, secured: true, peer, .. }
-            if peer.as_deref() == Some("spiffe://prod.example/users"))
+    let made = events.events().iter().find_map(|event| match event {
+        Event::Connected { protocol, secured, peer, peer_names, peer_not_after, .. } => {
+            Some((*protocol, *secured, peer.clone(), peer_names.to_vec(), *peer_not_after))
+        }
+        _ => None,
     });
-    assert!(connected, "{:?}", events.events());
+    // Whom it was to be, whatever else it is, and until when: the first of January 2050.
+    let until = std::time::UNIX_EPOCH + Duration::from_secs(2_524_608_000);
+    let names = ["users", "spiffe://prod.example/users"].map(str::to_owned);
+    let identity = Some("spiffe://prod.example/users".into());
+    assert_eq!(made, Some((Version::HTTP_2, true, identity, names.to_vec(), Some(until))));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A policy that is made stricter never reuses an old connection, and loses no call: by a source or
-//! the mesh file, of a cluster or of one endpoint, under load.
+//! the mesh file, of a cluster or of one endpoint, under load. What streams meanwhile ends whole, on the
+//! connection that it began on.
 #![cfg(feature = "tls-aws-lc-rs")]
 #![allow(
     clippy::unwrap_used,
@@ -19,17 +20,20 @@ use std::{
 };
 
 use tower_mesh::{
-    Client, Mesh,
+    Client, DisconnectReason, Event, Mesh,
     config::{
         Cluster, ClusterSecurity, Endpoint, EndpointTls, IdentityMatch, Security, SecurityMode,
     },
     security::{KeyPair, Trust},
 };
 
-use http::HeaderValue;
-use support::{Ca, LATE, Tls, TlsServer, VERSIONS, fetch, get, over, patience, published, swap};
+use http::{HeaderValue, Version};
+use support::{
+    Ca, Held, LATE, Recorder, Stage, Tls, TlsServer, VERSIONS, fetch, get, once, over, patience,
+    published, swap,
+};
 
-/// Callers that go on until they are stopped.
+/// Callers that go on until they are stopped. A call that is cut is a failed one: nothing repeats it.
 struct Load {
     stop: Arc<AtomicBool>,
     /// Calls that begin from now on say that they are late.
@@ -46,7 +50,7 @@ impl Load {
             tokio::spawn(async move {
                 let mut calls = 0;
                 while !stop.load(Ordering::SeqCst) {
-                    let mut request = over(VERSIONS[number % 2], get("/"));
+                    let mut request = once(over(VERSIONS[number % 2], get("/")));
                     if late.load(Ordering::SeqCst) {
                         request.headers_mut().insert(LATE, HeaderValue::from_static("yes"));
                     }
@@ -80,13 +84,47 @@ impl Load {
     }
 }
 
-/// No late call came over one of the first so many connections; some came over others.
-fn unused(server: &TlsServer, connections: usize) {
-    let late = server.late();
-    let old = late.iter().filter(|number| **number < connections).count();
-    assert_eq!(old, 0, "of {} calls so many came over old connections", late.len());
-    assert!(!late.is_empty() && server.connections() > connections, "there are new ones");
-    assert!(server.in_clear().is_empty());
+/// A load and streams, begun under the old policy.
+struct Before<'a> {
+    server: &'a TlsServer,
+    load: Load,
+    held: Held,
+    events: Recorder,
+    connections: usize,
+}
+
+impl<'a> Before<'a> {
+    async fn start(
+        mesh: &Mesh,
+        (server, stage): (&'a TlsServer, &Stage),
+        versions: &[Version],
+    ) -> Self {
+        let client = mesh.client("users").unwrap();
+        let load = Load::start(&client);
+        let held = Held::begin(&client, versions, stage).await;
+        load.run().await;
+        let (events, connections) = (Recorder::of(mesh), server.connections());
+        Self { server, load, held, events, connections }
+    }
+
+    /// The policy is stricter now: every call from here on comes over another connection, what streams
+    /// ends whole on its own, and that with it.
+    async fn stricter(mut self) {
+        self.load.is_late();
+        self.load.run().await;
+        self.held.end().await;
+        let is_drained = |event: &Event| {
+            matches!(event, Event::Disconnected { reason: DisconnectReason::Draining, .. })
+        };
+        self.events.until(is_drained).await;
+        self.load.run().await;
+        self.load.end().await;
+        let late = self.server.late();
+        let old = late.iter().filter(|number| **number < self.connections).count();
+        assert_eq!(old, 0, "of {} calls so many came over old connections", late.len());
+        assert!(!late.is_empty() && self.server.connections() > self.connections);
+        assert!(self.server.in_clear().is_empty());
+    }
 }
 
 fn secured(server: &TlsServer, security: ClusterSecurity) -> Cluster {
@@ -99,10 +137,21 @@ fn exact(name: &str) -> IdentityMatch {
     IdentityMatch::Exact(name.into())
 }
 
-/// What a change does to a mesh under load.
+/// What a change does to a mesh under load, whose server speaks HTTP/1.1 alone, or HTTP/2.
 async fn changed(before: ClusterSecurity, after: ClusterSecurity) -> TlsServer {
-    let ca = Ca::new("ca");
-    let server = Tls::new(ca.issue(&["users", "spiffe://prod.example/users"])).start().await;
+    changed_over(Version::HTTP_11, before.clone(), after.clone()).await;
+    changed_over(Version::HTTP_2, before, after).await
+}
+
+async fn changed_over(
+    version: Version,
+    before: ClusterSecurity,
+    after: ClusterSecurity,
+) -> TlsServer {
+    let (ca, stage) = (Ca::new("ca"), Stage::default());
+    let tls = Tls::new(ca.issue(&["users", "spiffe://prod.example/users"]));
+    let tls = if version == Version::HTTP_2 { tls } else { tls.alpn(&["http/1.1"]) };
+    let server = stage.serve(tls).await;
     let own = ca.issue(&["spiffe://prod.example/caller"]);
     let builder = Mesh::builder()
         .trust(Trust::pem(ca.pem()))
@@ -110,14 +159,9 @@ async fn changed(before: ClusterSecurity, after: ClusterSecurity) -> TlsServer {
     let (mesh, publish) =
         published(builder, |publish| publish.cluster("users", secured(&server, before)).unwrap())
             .await;
-    let load = Load::start(&mesh.client("users").unwrap());
-    load.run().await;
-    let old = server.connections();
+    let before = Before::start(&mesh, (&server, &stage), &[version]).await;
     publish.cluster("users", secured(&server, after)).unwrap();
-    load.is_late();
-    load.run().await;
-    load.end().await;
-    unused(&server, old);
+    before.stricter().await;
     server
 }
 
@@ -160,31 +204,27 @@ async fn an_own_identity_that_is_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_endpoint_that_is_to_prove_more() {
-    let ca = Ca::new("ca");
-    let server = Tls::new(ca.issue(&["users", "spiffe://prod.example/users"])).start().await;
+    let (ca, stage) = (Ca::new("ca"), Stage::default());
+    let names = ["users", "spiffe://prod.example/users"];
+    let server = stage.serve(Tls::new(ca.issue(&names))).await;
     let builder = Mesh::builder().trust(Trust::pem(ca.pem()));
     let (mesh, publish) = published(builder, |publish| {
         publish.cluster("users", secured(&server, ClusterSecurity::tls())).unwrap();
     })
     .await;
-    let load = Load::start(&mesh.client("users").unwrap());
-    load.run().await;
+    let before = Before::start(&mesh, (&server, &stage), &[Version::HTTP_2]).await;
     let mut endpoint = Endpoint::new(server.address());
     let mut tls = EndpointTls::default();
     tls.identities = vec![exact("spiffe://prod.example/users")];
     endpoint.security = Some(Security::Tls(Box::new(tls)));
-    let old = server.connections();
     publish.endpoints("users", [endpoint]).unwrap();
-    load.is_late();
-    load.run().await;
-    load.end().await;
-    unused(&server, old);
+    before.stricter().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_endpoint_that_is_to_be_shown_who_calls() {
-    let ca = Ca::new("ca");
-    let server = Tls::new(ca.issue(&["users"])).start().await;
+    let (ca, stage) = (Ca::new("ca"), Stage::default());
+    let server = stage.serve(Tls::new(ca.issue(&["users"]))).await;
     let own = ca.issue(&["caller"]);
     let builder = Mesh::builder()
         .trust(Trust::pem(ca.pem()))
@@ -193,25 +233,20 @@ async fn one_endpoint_that_is_to_be_shown_who_calls() {
         publish.cluster("users", secured(&server, ClusterSecurity::tls())).unwrap();
     })
     .await;
-    let load = Load::start(&mesh.client("users").unwrap());
-    load.run().await;
+    let before = Before::start(&mesh, (&server, &stage), &[Version::HTTP_2]).await;
     let mut endpoint = Endpoint::new(server.address());
     let mut tls = EndpointTls::default();
     tls.mode = Some(SecurityMode::Mutual);
     endpoint.security = Some(Security::Tls(Box::new(tls)));
-    let old = server.connections();
     publish.endpoints("users", [endpoint]).unwrap();
-    load.is_late();
-    load.run().await;
-    load.end().await;
-    unused(&server, old);
+    before.stricter().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_plaintext_to_mutual_tls_by_the_mesh_file() {
-    let ca = Ca::new("ca");
+    let (ca, stage) = (Ca::new("ca"), Stage::default());
     // One server at one address: whoever comes without a handshake is served in clear.
-    let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).or_plain().start().await;
+    let server = stage.serve(Tls::new(ca.issue(&["users"])).clients_of(&ca).or_plain()).await;
     let dir = tempfile::tempdir().unwrap();
     swap(&dir.path().join("ca.crt"), ca.pem());
     ca.issue(&["caller"]).write(dir.path());
@@ -222,9 +257,8 @@ async fn from_plaintext_to_mutual_tls_by_the_mesh_file() {
     );
     let mesh = Mesh::builder().config_file(&path).build().unwrap();
     mesh.ready().await.unwrap();
-    let load = Load::start(&mesh.client("users").unwrap());
-    load.run().await;
-    let mut events = support::Recorder::of(&mesh);
+    let before = Before::start(&mesh, (&server, &stage), &VERSIONS).await;
+    let mut events = Recorder::of(&mesh);
     swap(
         &path,
         &format!(
@@ -235,18 +269,15 @@ async fn from_plaintext_to_mutual_tls_by_the_mesh_file() {
     );
     events
         .until(|event| {
-            matches!(event, tower_mesh::Event::ConfigApplied { part, .. } if &**part == "cluster users")
+            matches!(event, Event::ConfigApplied { part, .. } if &**part == "cluster users")
         })
         .await;
-    load.is_late();
-    load.run().await;
-    load.end().await;
+    before.stricter().await;
     let met = server.met();
     assert!(met.iter().all(|met| met.certificates == 1));
     let late = server.late();
     let secured = |number: &usize| met.iter().any(|met| met.number == *number);
     assert!(late.iter().all(secured), "nothing in clear any more");
     let first = server.served()[0];
-    assert!(!late.is_empty() && !secured(&first), "it was served in clear before");
-    assert!(server.in_clear().is_empty());
+    assert!(!secured(&first), "it was served in clear before");
 }

@@ -14,8 +14,10 @@ use super::StringMatch;
 pub struct ClusterSecurity {
     /// How far. Default: plaintext, and a call that says `https` is refused.
     pub mode: Option<SecurityMode>,
-    /// Identities, one of which the endpoint must prove. Default: the endpoint's authority, else
-    /// the name of the cluster.
+    /// Identities, one of which the endpoint must prove. Default: the host of the endpoint's authority, else
+    /// that of the cluster's name. Who names nobody means the cluster's name: where that is the code, no endpoint
+    /// proves another, and where it is a source, none of another source does, be it by identities of its own or
+    /// by its authority.
     pub identities: Vec<IdentityMatch>,
     /// The name asked for in the handshake. Default: the endpoint's authority, else the name of
     /// the cluster.
@@ -192,13 +194,14 @@ pub struct SecurityRule {
 }
 
 impl ClusterSecurity {
-    /// TLS: endpoints prove who they are.
+    /// TLS: endpoints prove who they are: the name of their cluster, unless
+    /// [`identities`](Self::identities) or an authority that may name them say otherwise.
     #[must_use]
     pub fn tls() -> Self {
         Self { mode: Some(SecurityMode::Tls), ..Self::default() }
     }
 
-    /// Mutual TLS: both sides do.
+    /// Mutual TLS: endpoints prove the same, and the mesh who it is.
     #[must_use]
     pub fn mutual() -> Self {
         Self { mode: Some(SecurityMode::Mutual), ..Self::default() }

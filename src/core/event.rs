@@ -11,7 +11,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use http::Version;
@@ -203,6 +203,11 @@ pub enum Event {
         secured: bool,
         /// Who the endpoint has proved to be: its SPIFFE id, else a name of its certificate.
         peer: Option<Arc<str>>,
+        /// All names of the certificate that it has shown: DNS names, URIs, addresses. None in clear.
+        peer_names: Arc<[String]>,
+        /// When the first certificate of the chain that vouches for it ends; if verification is skipped, its
+        /// own. Connections that are there then live on.
+        peer_not_after: Option<SystemTime>,
         /// From the start of the connection attempt.
         elapsed: Duration,
     },

@@ -123,7 +123,9 @@ impl Inner {
                 let redefined = self.entry(state, &name).define(source, *cluster);
                 self.settle(state, &name);
                 self.examine_cluster(state, &name);
-                let replaced = self.entry(state, &name).replace(source, endpoints);
+                let entry = self.entry(state, &name);
+                let replaced = entry.replace(source, endpoints);
+                entry.secure();
                 self.examine_endpoints(state, &name);
                 self.keep_entry(state, &name);
                 if state.standing(&part) != before {

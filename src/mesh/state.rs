@@ -328,7 +328,8 @@ impl Entry {
     }
 
     /// Notes what a source says of the cluster, and whether that is new; from the second source
-    /// on, endpoints have owners.
+    /// on, endpoints have owners. [`secure`](Self::secure) must follow, once its endpoints are there, too: what
+    /// is left out for its sake goes when there is something in its place.
     pub(super) fn define(&mut self, source: SourceId, settings: config::Cluster) -> bool {
         if let (1, Some(first)) = (self.settings.len(), self.settings.keys().next().copied())
             && first != source
@@ -341,7 +342,6 @@ impl Entry {
         }
         self.settings.insert(source, settings);
         self.cell.define(true);
-        self.secure();
         true
     }
 
@@ -390,11 +390,19 @@ impl Entry {
         if !self.settings.contains_key(&source) {
             return;
         }
-        self.replace(source, Vec::new());
-        self.listed.forget(source);
+        let is_alone = self.settings.len() == 1;
+        if is_alone {
+            self.replace(source, Vec::new());
+        }
         self.settings.remove(&source);
         self.cell.define(!self.settings.is_empty());
+        // What was left out for its sake is back before its own endpoints go: there is always one to call.
         self.secure();
+        if !is_alone {
+            let touched = self.listed.replace(source, Vec::new());
+            self.publish(touched);
+        }
+        self.listed.forget(source);
     }
 
     /// The first source that says how it is secured, and its words.
@@ -403,7 +411,7 @@ impl Entry {
     }
 
     /// Who says how it is secured may have changed, and with it which endpoints loosen that.
-    fn secure(&mut self) {
+    pub(super) fn secure(&mut self) {
         let (said, host) = (self.secured_by(), host_of(&self.cell.name));
         let floor = match (said, &self.code) {
             (Some((source, said)), code) if secures(said) || code.is_none() => {

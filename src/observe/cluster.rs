@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -98,10 +98,20 @@ pub(crate) struct AttemptEnd {
 pub(crate) struct Made {
     pub(crate) protocol: http::Version,
     pub(crate) secured: bool,
-    /// Who the endpoint has proved to be.
-    pub(crate) peer: Option<Arc<str>>,
+    pub(crate) peer: Proved,
     /// Which of several addresses it leads to, where that was noted.
     pub(crate) at: Option<Arc<Peer>>,
+}
+
+/// Who the endpoint of a connection has proved to be: nobody in clear.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proved {
+    /// The expected name; nothing if verification is skipped.
+    pub(crate) identity: Option<Arc<str>>,
+    /// All names of its certificate.
+    pub(crate) names: Arc<[String]>,
+    /// When the first certificate of its chain ends.
+    pub(crate) not_after: Option<SystemTime>,
 }
 
 // === impl ClusterMeter ===
@@ -186,7 +196,9 @@ impl ClusterMeter {
             endpoint: Arc::clone(endpoint),
             protocol: made.protocol,
             secured: made.secured,
-            peer: made.peer,
+            peer: made.peer.identity,
+            peer_names: made.peer.names,
+            peer_not_after: made.peer.not_after,
             elapsed,
         });
         Connection {

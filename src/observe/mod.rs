@@ -45,7 +45,7 @@ const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
 #[cfg(feature = "xds")]
 pub(crate) use self::tally::Tally;
 pub(crate) use self::{
-    cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made},
+    cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made, Proved},
     end::{End, Verb},
     family::{Label, Metric, server},
     hub::Hub,

@@ -38,10 +38,8 @@ pub(crate) struct Peer {
     /// The expected name that it proved; nothing if verification is skipped.
     pub(crate) identity: Option<Arc<str>>,
     /// All names of its certificate.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) names: Arc<[String]>,
     /// When the first certificate of its chain ends.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) not_after: Option<SystemTime>,
     /// Whether an earlier session was resumed.
     pub(crate) resumed: bool,

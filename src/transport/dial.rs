@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Address, CallPriority, Protocol, TransportSettings},
     core::{BoxFuture, DisconnectReason, Held, Instant, Random, nanos},
-    observe::{ClusterMeter, Connection, Made, trace::Peer},
+    observe::{ClusterMeter, Connection, Made, Proved, trace::Peer},
     resilience::breaker::{Breakers, Room},
 };
 
@@ -82,7 +82,7 @@ pub(super) struct Stream {
 /// What is known of a connection that is being made.
 struct Known {
     protocol: Protocol,
-    peer: Option<Arc<str>>,
+    peer: Proved,
     /// There is a byte stream, and its TLS handshake is not over.
     in_tls: bool,
     refusals: Refusals,
@@ -375,7 +375,13 @@ impl Dialer {
 
 impl Known {
     fn new(protocol: Protocol) -> Self {
-        Self { protocol, peer: None, in_tls: false, refusals: Refusals::default(), at: None }
+        Self {
+            protocol,
+            peer: Proved::default(),
+            in_tls: false,
+            refusals: Refusals::default(),
+            at: None,
+        }
     }
 }
 

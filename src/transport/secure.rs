@@ -6,6 +6,7 @@ use super::connect::Io;
 use crate::{
     config::Protocol,
     core::{BoxError, BoxFuture, DisconnectReason},
+    observe::Proved,
 };
 
 /// How the connections of an endpoint are secured.
@@ -49,7 +50,7 @@ pub(crate) struct Secured {
     /// What the endpoint has chosen to speak.
     pub(crate) protocol: Option<Protocol>,
     /// Who the endpoint has proved to be.
-    pub(crate) peer: Option<Arc<str>>,
+    pub(crate) peer: Proved,
     /// Ends, with the reason, when what vouched for the endpoint is trusted no more.
     pub(crate) distrusted: Option<BoxFuture<DisconnectReason>>,
 }

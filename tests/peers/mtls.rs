@@ -1,22 +1,27 @@
 //! Mutual TLS with nginx, with haproxy, and with gRPC C-core on either side; certificates rotated
 //! under load.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
 use http::Version;
 use tempfile::TempDir;
 use tonic::{Request, Response, Status};
 use tower_mesh::{
     Client, ErrorKind, Mesh, MeshBuilder, Phase,
+    config::Transport,
     security::{KeyPair, Trust},
+};
+use x509_cert::{
+    certificate::{CertificateInner, Raw},
+    der::Decode,
 };
 
 use crate::{
     grpcio::{count, say},
     nginx::at,
-    program::{Program, find, folder, free_port, python},
+    program::{Program, find, folder, free_port, python, scale},
     support::{
-        Ca, GreeterClient, HelloRequest, Tls, fetch, get,
+        Ca, GreeterClient, HelloRequest, Issued, Tls, fetch, get,
         greeter::{BoxFuture, Greeter, HelloReply, Replies},
         over, patience, storm, swap,
     },
@@ -36,20 +41,27 @@ fn keys(ca: &Ca, name: &str) -> TempDir {
 
 /// A mesh of the one service at these ports, with the keys of this folder.
 fn mesh_of(ports: &[u16], keys: &Path) -> MeshBuilder {
+    let mut transport = Transport::default();
+    transport.max_age = Some(2 * POLL);
     Mesh::builder()
         .endpoints(USERS, ports.iter().map(|port| at(*port)))
         .identity(
             KeyPair::pem_files(keys.join("tls.crt"), keys.join("tls.key")).poll_interval(POLL),
         )
         .trust(Trust::pem_file(keys.join("ca.crt")).poll_interval(POLL))
-        .service(USERS, |s| s.mutual_tls())
+        // Connections are made all the time, and so is who calls shown.
+        .service(USERS, |s| s.mutual_tls().transport(transport))
 }
 
-/// Calls in parallel while the own certificate is renewed; what they came to.
-async fn rotated(client: &Client, ca: &Ca, own: &Path, version: Version) -> Vec<String> {
-    let calls = storm(16, 600, |number| {
-        if number == 200 {
-            ca.issue(&[CALLER]).write(own);
+/// Calls in parallel while the own certificate is renewed, once where the run is short; what they came to,
+/// and the last certificate.
+async fn rotated(client: &Client, ca: &Ca, own: &Path, version: Version) -> (Vec<String>, Issued) {
+    let (mut last, renewals) = (None, scale() as usize);
+    let calls = storm(16, 600 * renewals, |number| {
+        if number % 600 == 200 {
+            let issued = ca.issue(&[CALLER]);
+            issued.write(own);
+            last = Some(issued);
         }
         let call = fetch(client, over(version, get("/")));
         async move {
@@ -60,7 +72,36 @@ async fn rotated(client: &Client, ca: &Ca, own: &Path, version: Version) -> Vec<
             }
         }
     });
-    calls.await
+    let calls = calls.await;
+    (calls, last.unwrap())
+}
+
+/// The serial number of the first certificate of a chain, as OpenSSL writes it.
+fn serial(issued: &Issued) -> String {
+    let certificate = CertificateInner::<Raw>::from_der(&issued.chain[0]).unwrap();
+    let bytes = certificate.tbs_certificate().serial_number().as_bytes();
+    let text: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    text.trim_start_matches('0').to_owned()
+}
+
+/// All of them have succeeded, with these words before the serial number of who called; so has each
+/// further call, and one of those has been made with the last certificate.
+async fn renewed(client: &Client, version: Version, came_to: (Vec<String>, Issued), words: &str) {
+    let (answers, last) = came_to;
+    let last = serial(&last);
+    let shown = |answer: &str| {
+        let serial = answer.strip_prefix(words).unwrap_or_else(|| panic!("{answer}: not {words}"));
+        serial.trim().trim_start_matches('0').to_owned()
+    };
+    let mut all: BTreeSet<String> = answers.iter().map(|answer| shown(answer)).collect();
+    let arrives = async {
+        while !all.contains(&last) {
+            let answer = fetch(client, over(version, get("/"))).await.unwrap();
+            all.insert(shown(&String::from_utf8_lossy(answer.body())));
+        }
+    };
+    patience(arrives).await;
+    assert!(all.len() > 1, "an earlier one was shown, too: {all:?}");
 }
 
 async fn nginx(dir: &TempDir) -> (Program, u16) {
@@ -79,7 +120,9 @@ http {{
         ssl_certificate {path}/tls.crt; ssl_certificate_key {path}/tls.key;
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_client_certificate {path}/ca.crt; ssl_verify_client on;
-        location / {{ return 200 \"$ssl_client_verify $ssl_protocol $server_protocol\"; }}
+        location / {{
+            return 200 \"$ssl_client_verify $ssl_protocol $server_protocol $ssl_client_serial\";
+        }}
     }}
 }}"
     );
@@ -104,9 +147,8 @@ async fn nginx_sees_who_calls_and_a_renewed_certificate_costs_no_call() {
             mesh_of(&[port], own.path()).service(USERS, |s| s.security(security)).build().unwrap();
         mesh.ready().await.unwrap();
         let client = mesh.client(USERS).unwrap();
-        for answer in rotated(&client, &ca, own.path(), Version::HTTP_11).await {
-            assert_eq!(answer, format!("SUCCESS TLSv1.3 {told}"));
-        }
+        let came_to = rotated(&client, &ca, own.path(), Version::HTTP_11).await;
+        renewed(&client, Version::HTTP_11, came_to, &format!("SUCCESS TLSv1.3 {told} ")).await;
     }
 }
 
@@ -128,7 +170,7 @@ async fn haproxy_asks_for_a_certificate_and_chooses_the_protocol() {
     timeout server 30s
 frontend users
     bind 127.0.0.1:{port} ssl crt {path}/both.pem ca-file {path}/ca.crt verify required alpn {alpn}
-    http-request return status 200 content-type text/plain lf-string \"%[ssl_c_used] %[req.ver]\"
+    http-request return status 200 content-type text/plain lf-string \"%[ssl_c_used] %[req.ver] %[ssl_c_serial,hex]\"
 ",
             path = path.display()
         );
@@ -140,9 +182,8 @@ frontend users
         let mesh = mesh_of(&[port], own.path()).build().unwrap();
         mesh.ready().await.unwrap();
         let client = mesh.client(USERS).unwrap();
-        for answer in rotated(&client, &ca, own.path(), Version::HTTP_2).await {
-            assert_eq!(answer, format!("1 {told}"), "{alpn}");
-        }
+        let came_to = rotated(&client, &ca, own.path(), Version::HTTP_2).await;
+        renewed(&client, Version::HTTP_2, came_to, &format!("1 {told} ")).await;
         // Who shows none is refused, and told so.
         let plain = Mesh::builder()
             .endpoints(USERS, [at(port)])
@@ -184,9 +225,9 @@ async fn a_c_core_server_sees_who_calls() {
     mesh.ready().await.unwrap();
     let client = mesh.client(USERS).unwrap();
     assert_eq!(say(client.clone(), "caller".into()).await.unwrap(), CALLER);
-    assert_eq!(count(client.clone(), 1000, 0).await.unwrap(), "one");
-    let answers = storm(16, 400, |number| {
-        if number == 100 {
+    assert_eq!(count(client.clone(), 1000 * scale() as usize, 0).await.unwrap(), "one");
+    let answers = storm(16, 400 * scale() as usize, |number| {
+        if number % 400 == 100 {
             ca.issue(&[CALLER]).write(own.path());
         }
         say(client.clone(), "who".into())
@@ -238,16 +279,20 @@ async fn a_c_core_client_calls_on_through_the_mesh() {
         .clients_of(&ca)
         .grpc(Onward(mesh.client(USERS).unwrap()))
         .await;
-    let caller = keys(&ca, "client.prod");
+    let (caller, calls) = (keys(&ca, "client.prod"), 50 * scale() as usize);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/caller.py");
     let mut command = Command::new(python());
-    command.arg(script).args([&front.socket().port().to_string(), "front.prod", "50"]);
+    command.arg(script).args([
+        &front.socket().port().to_string(),
+        "front.prod",
+        &calls.to_string(),
+    ]);
     tls_files(&mut command, caller.path());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 50);
+    assert_eq!(lines.len(), calls);
     for (number, line) in lines.iter().enumerate() {
         assert_eq!(*line, format!("call {number}: {CALLER}"));
     }

@@ -9,7 +9,10 @@ use tower_mesh::{
     security::{KeyPair, Trust},
 };
 
-use crate::openssl::{ALGORITHMS, Algorithm, Pki, Server};
+use crate::{
+    openssl::{ALGORITHMS, Algorithm, Pki, Server},
+    program::scale,
+};
 
 const CART: &str = "spiffe://prod.example/ns/shop/sa/cart";
 const WEB: &str = "spiffe://prod.example/ns/shop/sa/web";
@@ -47,7 +50,9 @@ async fn every_kind_of_key_with_intermediates_and_without() {
                 // It has seen our certificate and believed it.
                 assert!(said.contains("Verify return code: 0 (ok)"), "{algorithm:?}: {said}");
                 assert!(said.contains("Client certificate"), "{algorithm:?}: {said}");
-                call(&pki, &server, "cart.prod").await.unwrap();
+                for _ in 0..scale() {
+                    call(&pki, &server, "cart.prod").await.unwrap();
+                }
                 let error = call(&pki, &server, "spiffe://prod.example/b").await.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Identity, "{error}");
                 assert!(error.chain().contains(CART), "{}", error.chain());
@@ -63,8 +68,10 @@ async fn a_long_chain() {
     let pki = Pki::new(Algorithm("EC", &["-pkeyopt", "ec_paramgen_curve:P-256"]), 5);
     let pair = pki.issue("cart", &format!("URI:{CART}"));
     let server = Server::start(&pki, &pair, &[]).await;
-    let said = call(&pki, &server, CART).await.unwrap();
-    assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+    for _ in 0..scale() {
+        let said = call(&pki, &server, CART).await.unwrap();
+        assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tower_mesh::{Mesh, TraceContext};
 
 use crate::{
-    program::{Program, folder, free_port},
+    program::{Program, folder, free_port, scale},
     support::{Server, get, patience, reply, status},
 };
 
@@ -201,7 +201,8 @@ async fn metrics_arrive() {
         .meter_provider(&provider)
         .build()
         .unwrap();
-    for _ in 0..7 {
+    let calls = 7 * scale();
+    for _ in 0..calls {
         let answer = patience(mesh.http().send(get("http://a.prod/"))).await.unwrap();
         assert_eq!(answer.into_body().text().await.unwrap(), "hello");
     }
@@ -226,13 +227,13 @@ async fn metrics_arrive() {
         "-> http.response.status_code: Int(200)\n",
         "-> mesh.cluster: Str(a.prod)\n",
         "-> server.address: Str(a.prod)\n",
-        "\nCount: 7\n",
+        &format!("\nCount: {calls}\n"),
         "ExplicitBounds #13: 10\n",
     ] {
         assert!(attempts.contains(said), "{said}: {attempts}");
     }
-    assert!(metric("mesh.client.call.duration").contains("\nCount: 7\n"));
-    assert!(metric("mesh.client.endpoint.attempts").contains("\nValue: 7\n"));
+    assert!(metric("mesh.client.call.duration").contains(&format!("\nCount: {calls}\n")));
+    assert!(metric("mesh.client.endpoint.attempts").contains(&format!("\nValue: {calls}\n")));
     // How many there are is the pool's to say: a call may come before the last connection is back.
     assert!(!metric("mesh.client.connections.open").contains("\nValue: 0\n"));
     // One metric for each that the mesh tells.

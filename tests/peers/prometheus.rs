@@ -13,12 +13,17 @@ use hyper::body::Incoming;
 use tower_mesh::{Mesh, config::Endpoint};
 
 use crate::{
-    program::{Program, find, folder, free_port},
+    program::{Program, find, folder, free_port, scale},
     support::{
         BoxError, GreeterClient, HelloRequest, Server, dead_address, fetch, get, greeters::hello,
         patience, reply,
     },
 };
+
+/// How many calls of each kind.
+fn calls() -> u32 {
+    20 * scale()
+}
 
 /// A mesh that has called a service whose name is awkward to write down, and what not.
 async fn busy() -> (Mesh, Server) {
@@ -31,7 +36,7 @@ async fn busy() -> (Mesh, Server) {
         .unwrap();
     mesh.ready().await.unwrap();
     let mut greeter = GreeterClient::new(mesh.client("greeter").unwrap());
-    for _ in 0..20 {
+    for _ in 0..calls() {
         greeter.say_hello(HelloRequest::default()).await.unwrap();
         fetch(&mesh.client("greeter").unwrap(), get("/")).await.unwrap();
     }
@@ -102,20 +107,21 @@ async fn prometheus_scrapes_a_mesh_in_both_formats() {
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         let mut program = Program::start("prometheus", command, dir.path());
         program.listens(port).await;
-        let calls = "sum(rpc_client_call_duration_seconds_count)";
+        let sum = "sum(rpc_client_call_duration_seconds_count)";
         patience(async {
             // Not before its first scrape.
-            while !ask(port, calls).await.is_ok_and(|found| !found.is_empty()) {
+            while !ask(port, sum).await.is_ok_and(|found| !found.is_empty()) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         })
         .await;
         assert_eq!(ask(port, "up").await.unwrap()[0].1, 1.0);
-        assert_eq!(ask(port, calls).await.unwrap()[0].1, 20.0);
+        assert_eq!(ask(port, sum).await.unwrap()[0].1, f64::from(calls()));
         let attempts = "http_client_request_duration_seconds_bucket{le=\"+Inf\",\
                         http_response_status_code!=\"\",mesh_cluster=\"greeter\"}";
         let found = ask(port, attempts).await.unwrap();
-        assert_eq!(found.iter().map(|(_, count)| count).sum::<f64>(), 20.0, "{found:?}");
+        let count = found.iter().map(|(_, count)| count).sum::<f64>();
+        assert_eq!(count, f64::from(calls()), "{found:?}");
         assert_eq!(found[0].0["http_request_method"], "GET");
         let unavailable = "mesh_client_call_duration_seconds_count{error_type=\"no_endpoints\"}";
         assert_eq!(ask(port, unavailable).await.unwrap()[0].1, 1.0);

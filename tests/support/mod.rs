@@ -15,6 +15,8 @@ pub(crate) mod frames;
 #[path = "../../examples/support/greeter.rs"]
 pub(crate) mod greeter;
 pub(crate) mod greeters;
+#[cfg(feature = "tls-aws-lc-rs")]
+pub(crate) mod held;
 pub(crate) mod leaf;
 pub(crate) mod pipes;
 pub(crate) mod protected;
@@ -46,6 +48,7 @@ pub(crate) use self::{
 #[cfg(feature = "tls-aws-lc-rs")]
 pub(crate) use self::{
     certificates::{Ca, Issued, swap},
+    held::{Held, Stage, once},
     tls_server::{LATE, Tls, TlsServer},
 };
 

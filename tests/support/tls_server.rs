@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{HeaderValue, Request, header::CONNECTION};
@@ -317,6 +318,7 @@ async fn accept(
             if shared.or_plain && stream.peek(&mut first).await.is_ok() && first[0] != 22 {
                 return serve(stream, (number, false), handler, shared, ends).await;
             }
+            let (stream, rest) = twice(stream);
             let (rotation, acceptor) = shared.acceptor.lock().unwrap().clone().unwrap();
             let stream =
                 Recorded { stream, rest: 0, head: Vec::new(), shared: Arc::clone(&shared) };
@@ -335,10 +337,26 @@ async fn accept(
                 resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             });
             serve(stream, (number, is_h2), handler, shared, ends).await;
+            linger(rest).await;
         });
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
+}
+
+/// The same socket, twice.
+fn twice(stream: TcpStream) -> (TcpStream, TcpStream) {
+    let stream = stream.into_std().unwrap();
+    let again = stream.try_clone().unwrap();
+    (TcpStream::from_std(stream).unwrap(), TcpStream::from_std(again).unwrap())
+}
+
+/// Reads what the client still says until it leaves, for a moment: were the socket closed before, that
+/// would reset the connection, and the client might lose what it has been sent.
+async fn linger(mut rest: TcpStream) {
+    let mut nowhere = tokio::io::sink();
+    let read = tokio::io::copy(&mut rest, &mut nowhere);
+    drop(tokio::time::timeout(Duration::from_secs(5), read).await);
 }
 
 /// Serves the requests of one connection.

@@ -293,6 +293,8 @@ mod tests {
                     protocol: Version::HTTP_2,
                     secured: true,
                     peer: Some("users".into()),
+                    peer_names: ["users".to_owned()].into(),
+                    peer_not_after: None,
                     elapsed: 3 * MS,
                 },
                 "cluster users: endpoint 10.0.0.1:80 connected by HTTP/2.0 over TLS to users after 3.0ms",

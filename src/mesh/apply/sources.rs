@@ -75,7 +75,9 @@ impl Inner {
             return;
         }
         let before = state.cluster(name);
-        self.entry(state, name).define(source, config::Cluster::default());
+        let entry = self.entry(state, name);
+        entry.define(source, config::Cluster::default());
+        entry.secure();
         if state.cluster(name) != before {
             self.compile_users(state, name);
         }

@@ -6,6 +6,7 @@ use crate::{
     config::{ClusterSecurity, ConfigError, ConfigErrors, SecurityMode},
     core::{BoxError, BoxFuture},
     mesh::protect::Demand,
+    observe::Proved,
     security::{
         ClientTls, IdentityHandle, Policy, Provider, Secured as Handshaken, Shared, TrustHandle,
         name_to_ask_for,
@@ -178,7 +179,11 @@ impl Secure for Client {
             Ok(Secured {
                 io: Box::new(io),
                 protocol,
-                peer: peer.identity,
+                peer: Proved {
+                    identity: peer.identity,
+                    names: peer.names,
+                    not_after: peer.not_after,
+                },
                 distrusted: Some(Box::pin(async { vouched.withdrawn().await.reason() })),
             })
         })

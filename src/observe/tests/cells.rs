@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::super::{
-    AttemptEnd, ClusterMeter, End, Hub, Made, Metric, Verb, durations::Durations, end::Key,
+    AttemptEnd, ClusterMeter, End, Hub, Made, Metric, Proved, Verb, durations::Durations, end::Key,
 };
 use crate::core::{Epoch, ErrorKind, Events};
 
@@ -113,7 +113,8 @@ fn endpoints_that_come_and_go_leave_their_counts_and_nothing_else() {
 fn a_connection_whose_task_is_cut_off_is_closed_all_the_same() {
     let cluster = ClusterMeter::new(&"users".into(), &hub());
     let endpoint: Arc<str> = "10.0.0.1:80".into();
-    let made = || Made { protocol: http::Version::HTTP_2, secured: false, peer: None, at: None };
+    let peer = Proved::default;
+    let made = || Made { protocol: http::Version::HTTP_2, secured: false, peer: peer(), at: None };
     let first = cluster.connected(&endpoint, made(), Duration::from_millis(1));
     let second = cluster.connected(&endpoint, made(), Duration::from_millis(1));
     let open = |cluster: &ClusterMeter| {
