@@ -11,6 +11,7 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     fs,
     future::{Future, poll_fn},
     path::Path,
@@ -24,7 +25,7 @@ use tower_mesh::{
     Discover, ErrorKind, Event, Mesh, MeshBuilder, Publisher,
     config::{
         CertificateRef, Cluster, ClusterSecurity, Endpoint, EndpointTls, Filter, IdentityMatch,
-        Mirror, Route, Security, SecurityMode, Service, WeightedCluster,
+        Mirror, Route, Security, SecurityMode, SecurityRule, Service, WeightedCluster,
     },
     discover::Static,
     security::{KeyPair, Trust},
@@ -193,6 +194,16 @@ fn exact(name: &str) -> IdentityMatch {
     IdentityMatch::Exact(name.into())
 }
 
+/// Rules for endpoints of its own.
+fn lax_rules(said: &ClusterSecurity) -> Vec<SecurityRule> {
+    let mut others = said.clone();
+    (others.identities, others.matches) = (vec![exact("elsewhere")], Vec::new());
+    let mut plain = ClusterSecurity::default();
+    plain.mode = Some(SecurityMode::Off);
+    let rule = |(name, it)| SecurityRule::new(name, BTreeMap::new(), it);
+    [("plain", plain), ("others", others)].map(rule).into()
+}
+
 #[tokio::test]
 async fn what_one_source_secures_no_endpoint_of_another_loosens() {
     let ca = Ca::new("ca");
@@ -207,6 +218,8 @@ async fn what_one_source_secures_no_endpoint_of_another_loosens() {
         ("identities", by(|tls| tls.identities = vec![exact("elsewhere")])),
         ("identities", by(|tls| tls.identities = vec![exact("users"), exact("elsewhere")])),
         ("sni", by(|tls| tls.sni = Some("elsewhere".into()))),
+        ("rule", by(|tls| tls.rule = Some("plain".into()))),
+        ("rule", by(|tls| tls.rule = Some("others".into()))),
     ];
     for (field, security) in loosened {
         for secured_first in [true, false] {
@@ -214,8 +227,9 @@ async fn what_one_source_secures_no_endpoint_of_another_loosens() {
             let impostor = Tls::new(ca.issue(&["users", "elsewhere"])).or_plain().start().await;
             let mut said = ClusterSecurity::mutual();
             (said.identities, said.sni) = (vec![exact("users")], Some("users".into()));
+            said.matches = lax_rules(&said);
             let mut users = cluster([own.address()]);
-            users.security = Some(said);
+            users.security = Some(said.clone());
             let mut endpoint = Endpoint::new(impostor.address());
             endpoint.security = Some(security.clone());
             let caller = ca.issue(&["caller"]);
@@ -229,7 +243,18 @@ async fn what_one_source_secures_no_endpoint_of_another_loosens() {
             if secured_first {
                 one.cluster("users", users.clone()).unwrap();
             }
-            two.endpoints("users", [endpoint.clone()]).unwrap();
+            let tell = |endpoint: &Endpoint| match field {
+                // It names rules that it has, too.
+                "rule" => {
+                    let mut users = Cluster::default();
+                    let mut named = ClusterSecurity::default();
+                    (named.mode, named.matches) = (Some(SecurityMode::Off), lax_rules(&said));
+                    (users.endpoints, users.security) = (vec![endpoint.clone()], Some(named));
+                    two.cluster("users", users).unwrap();
+                }
+                _ => drop(two.endpoints("users", [endpoint.clone()]).unwrap()),
+            };
+            tell(&endpoint);
             if !secured_first {
                 one.cluster("users", users.clone()).unwrap();
             }
@@ -245,7 +270,7 @@ async fn what_one_source_secures_no_endpoint_of_another_loosens() {
             assert_eq!(impostor.connections(), 0, "{field}");
             // As the other says, it is one more.
             endpoint.security = None;
-            two.endpoints("users", [endpoint.clone()]).unwrap();
+            tell(&endpoint);
             mesh.ready().await.unwrap();
             // Nobody secures the cluster any more: its own word counts.
             if field == "plain" {

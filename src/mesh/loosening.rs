@@ -2,7 +2,9 @@
 //! another source.
 
 use super::protect::host_of;
-use crate::config::{ClusterSecurity, EndpointTls, IdentityMatch, Security, SecurityMode};
+use crate::config::{
+    ClusterSecurity, EndpointTls, IdentityMatch, Security, SecurityMode, SecurityRule,
+};
 
 /// How far a cluster is secured by one author.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +18,8 @@ pub(super) struct Floor {
     host: Option<String>,
     /// The name that they are asked for, if it says so.
     sni: Option<String>,
+    /// The names of its rules that ask for less: they are for its own endpoints alone.
+    lax_rules: Vec<String>,
 }
 
 /// What an endpoint says of itself that would loosen that.
@@ -31,6 +35,8 @@ pub(super) enum Loosening<'a> {
     Authority(&'a str),
     /// It is asked for another name.
     Sni(&'a str),
+    /// It is one of those that a rule asks less of.
+    Rule(&'a str),
 }
 
 // === impl Floor ===
@@ -44,12 +50,24 @@ impl Floor {
             identities: security.identities.clone(),
             host: None,
             sni: security.sni.clone(),
+            lax_rules: Vec::new(),
         };
         if mode != SecurityMode::Off && floor.identities.is_empty() {
             floor.identities = vec![IdentityMatch::Exact(host.to_owned())];
             floor.host = Some(host.to_owned());
         }
+        let lax = |rule: &&SecurityRule| floor.is_over(&Self::of(&rule.security, host));
+        floor.lax_rules =
+            security.matches.iter().filter(lax).map(|rule| rule.name.clone()).collect();
         floor
+    }
+
+    /// Whether what this asks for is more than the other asks for.
+    fn is_over(&self, other: &Self) -> bool {
+        let proven = |identity| self.identities.iter().any(|said| covers(said, identity));
+        rank(self.mode) > rank(other.mode)
+            || (!self.identities.is_empty() && !other.identities.iter().all(proven))
+            || (self.sni.is_some() && other.sni != self.sni)
     }
 
     /// What the code says, beside the words of the source that says how the cluster is secured, if one does:
@@ -59,7 +77,8 @@ impl Floor {
         said: Option<&ClusterSecurity>,
         host: &str,
     ) -> Self {
-        let mut floor = Self::of(code, host);
+        // It goes before all rules.
+        let mut floor = Self { lax_rules: Vec::new(), ..Self::of(code, host) };
         let Some(said) = said.filter(|_| code.identities.is_empty()) else { return floor };
         if secures(said) {
             (floor.identities, floor.host) = (Vec::new(), None);
@@ -92,6 +111,11 @@ impl Floor {
     }
 
     fn loosened_by_tls<'a>(&self, own: &'a EndpointTls) -> Option<Loosening<'a>> {
+        if let Some(rule) = own.rule.as_deref()
+            && self.lax_rules.iter().any(|lax| lax == rule)
+        {
+            return Some(Loosening::Rule(rule));
+        }
         if self.mode == SecurityMode::Mutual && own.mode == Some(SecurityMode::Tls) {
             return Some(Loosening::Mode);
         }
@@ -101,6 +125,15 @@ impl Floor {
         }
         let other = own.sni.as_deref().filter(|_| self.sni.is_some() && own.sni != self.sni);
         other.map(Loosening::Sni)
+    }
+}
+
+/// How far it goes, among the others.
+fn rank(mode: SecurityMode) -> u8 {
+    match mode {
+        SecurityMode::Off => 0,
+        SecurityMode::Tls => 1,
+        SecurityMode::Mutual => 2,
     }
 }
 
@@ -136,6 +169,7 @@ impl Loosening<'_> {
             Self::Identities(_) => "security.tls.identities",
             Self::Authority(_) => "authority",
             Self::Sni(_) => "security.tls.sni",
+            Self::Rule(_) => "security.tls.rule",
         }
     }
 
@@ -144,7 +178,7 @@ impl Loosening<'_> {
             Self::Plain => "plain".to_owned(),
             Self::Mode => "tls".to_owned(),
             Self::Identities(identities) => format!("{identities:?}"),
-            Self::Authority(name) | Self::Sni(name) => (*name).to_owned(),
+            Self::Authority(name) | Self::Sni(name) | Self::Rule(name) => (*name).to_owned(),
         }
     }
 
@@ -156,6 +190,7 @@ impl Loosening<'_> {
             Self::Identities(_) => ("identities", "has others proven"),
             Self::Authority(_) => ("authority", "has the name of the cluster proven"),
             Self::Sni(_) => ("sni", "gives another"),
+            Self::Rule(_) => ("rule", "means it for its own endpoints: it asks for less"),
         };
         format!("its source says `{said}`, and {whose} {asked}")
     }
