@@ -252,7 +252,7 @@ async fn what_one_source_secures_no_endpoint_of_another_loosens() {
                     (users.endpoints, users.security) = (vec![endpoint.clone()], Some(named));
                     two.cluster("users", users).unwrap();
                 }
-                _ => drop(two.endpoints("users", [endpoint.clone()]).unwrap()),
+                _ => two.endpoints("users", [endpoint.clone()]).unwrap(),
             };
             tell(&endpoint);
             if !secured_first {
