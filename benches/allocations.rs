@@ -95,7 +95,8 @@ fn under_tonic() {
     }
 }
 
-/// G2a and G3 with a meter provider, and with a tracer beside it whose callers are not sampled.
+/// G2a, G2b and G3 with a tracer whose callers are not sampled or whose sampler wants nothing, with a meter
+/// provider, and with both.
 #[cfg(all(feature = "otel-033", feature = "tracing"))]
 fn with_telemetry() {
     use meshes::{Trace, Traced, tonic, tonic_metered};
@@ -103,10 +104,16 @@ fn with_telemetry() {
         let bare = Bare::new(Plain::Traced);
         let run = || bare.run(concurrency, CALLS);
         per(&format!("traced.bare_{concurrency}.traced"), CALLS, run);
-        for (name, trace) in [("metered", Trace::Metered), ("both", Trace::Both)] {
-            let traced = Traced::new(trace);
-            let run = || traced.run(concurrency, CALLS);
-            per(&format!("traced.traced_{concurrency}.{name}"), CALLS, run);
+        for (name, trace) in [
+            ("parent_off", Trace::ParentOff),
+            ("root_off", Trace::RootOff),
+            ("metered", Trace::Metered),
+            ("both", Trace::Both),
+        ] {
+            for (armed, traced) in [("", Traced::new(trace)), ("armed_", Traced::armed(trace))] {
+                let run = || traced.run(concurrency, CALLS);
+                per(&format!("traced.traced_{concurrency}.{armed}{name}"), CALLS, run);
+            }
         }
     }
     for (name, subject) in [

@@ -23,6 +23,7 @@ use support::{
 
 #[library_benchmark]
 #[bench::traced(args = (Plain::Traced), setup = Bare::new)]
+#[bench::timeout(args = (Plain::Timeout), setup = Bare::new)]
 fn bare_1(bare: Bare) -> Bare {
     bare.run(1, black_box(CALLS));
     bare
@@ -38,6 +39,7 @@ fn bare_1(bare: Bare) -> Bare {
 #[bench::no_subscriber(args = (Trace::NoSubscriber), setup = Traced::new)]
 #[bench::metered(args = (Trace::Metered), setup = Traced::new)]
 #[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
+#[bench::armed_root_off(args = (Trace::RootOff), setup = Traced::armed)]
 #[bench::armed_metered(args = (Trace::Metered), setup = Traced::armed)]
 #[bench::both(args = (Trace::Both), setup = Traced::new)]
 #[bench::armed_both(args = (Trace::Both), setup = Traced::armed)]
@@ -48,6 +50,7 @@ fn traced_1(traced: Traced) -> Traced {
 
 #[library_benchmark]
 #[bench::traced(args = (Plain::Traced), setup = Bare::new)]
+#[bench::timeout(args = (Plain::Timeout), setup = Bare::new)]
 fn bare_32(bare: Bare) -> Bare {
     bare.run(32, black_box(CALLS));
     bare
@@ -55,8 +58,11 @@ fn bare_32(bare: Bare) -> Bare {
 
 #[library_benchmark]
 #[bench::parent_off(args = (Trace::ParentOff), setup = Traced::new)]
+#[bench::root_off(args = (Trace::RootOff), setup = Traced::new)]
+#[bench::parent_on(args = (Trace::ParentOn), setup = Traced::new)]
 #[bench::metered(args = (Trace::Metered), setup = Traced::new)]
 #[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
+#[bench::armed_root_off(args = (Trace::RootOff), setup = Traced::armed)]
 #[bench::armed_metered(args = (Trace::Metered), setup = Traced::armed)]
 #[bench::both(args = (Trace::Both), setup = Traced::new)]
 #[bench::armed_both(args = (Trace::Both), setup = Traced::armed)]

@@ -99,6 +99,52 @@ fn no_wake_ups_while_idle() {
     });
 }
 
+#[test]
+fn an_ejected_endpoint_wakes_nobody() {
+    use support::{
+        Leaves, fetch,
+        leaf::{answer, ok},
+    };
+    use tower_mesh::{
+        Event,
+        config::{Balancer, OutlierDetection, SuccessRate},
+    };
+
+    let (runtime, wakes) = runtime();
+    runtime.block_on(async {
+        let baseline = wakes.in_a_minute().await;
+        let mut rules = OutlierDetection::default();
+        rules.success_rate = Some(SuccessRate::default());
+        let mesh = Leaves::new(5)
+            .mesh(
+                |number, _| async move { Ok(if number == 0 { answer(500) } else { ok("hello") }) },
+            )
+            .service(support::SERVICE, |s| {
+                s.outlier_detection(rules).balancer(Balancer::RoundRobin)
+            })
+            .build()
+            .unwrap();
+        let mut events = mesh.events();
+        let client = mesh.client(support::SERVICE).unwrap();
+        let mut is_ejected = false;
+        tokio::time::pause();
+        for _ in 0..2_000 {
+            drop(fetch(&client, get("/")).await);
+            tokio::time::advance(Duration::from_millis(10)).await;
+            while let Some(event) = events.try_recv() {
+                is_ejected |= matches!(event, Event::EndpointEjected { .. });
+            }
+        }
+        assert!(is_ejected);
+        tokio::time::resume();
+        // The window of the calls ends in the first one, and is compared once; after that nothing is left to do.
+        let (first, then) = (wakes.in_a_minute().await, wakes.in_a_minute().await);
+        eprintln!("{first} and {then} moments in idle minutes, {baseline} without a mesh");
+        assert!(first <= baseline + 10, "{first} moments, {baseline} without a mesh");
+        assert!(then <= baseline + 2, "{then} moments, {baseline} without a mesh");
+    });
+}
+
 #[cfg(feature = "tls-aws-lc-rs")]
 #[test]
 fn keys_and_roots_are_looked_at_every_five_seconds_and_nothing_else_wakes() {

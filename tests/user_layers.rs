@@ -139,17 +139,17 @@ async fn each_stage_is_met_in_its_order_and_its_number() {
 
 #[tokio::test]
 async fn unpicked_endpoints_build_nothing() {
-    let server = Server::named("hello").await;
     let endpoint = Probe::default();
-    let mut addresses = vec![server.address()];
-    addresses.extend((1..50).map(Leaves::address));
-    let mesh = Mesh::builder()
-        .endpoints("users.prod", addresses)
+    let mesh = Leaves::new(50)
+        .mesh(|_, _| async { Ok(ok("hello")) })
         .endpoint_layer(endpoint.clone())
         .build()
         .unwrap();
     mesh.ready().await.unwrap();
     assert_eq!(endpoint.counts(), (0, 0));
+    let client = mesh.client(SERVICE).unwrap();
+    client.send(get("/")).await.unwrap();
+    assert_eq!(endpoint.counts(), (1, 1), "of the one that was picked");
 }
 
 #[tokio::test(start_paused = true)]

@@ -202,7 +202,7 @@ impl Caller for MeshCaller {
 }
 
 /// Shows that the configuration that is measured works: each part does what it is told.
-fn prove(work: Work) {
+pub(crate) fn prove(work: Work) {
     if work == Work::Balance {
         return;
     }
@@ -231,7 +231,7 @@ fn prove(work: Work) {
     let is_armed = matches!(work, Work::Armed | Work::Idle);
     assert_eq!(status.is_success(), is_armed, "{status}");
 
-    // The breaker of the cluster and the limit of the service refuse what is too much.
+    // The breaker of the cluster, which is lower than the limit of the service, refuses what is too much.
     let meshed = Meshed::build(work, TIMEOUT);
     meshed.run(1, 9);
     meshed.script.silence();

@@ -22,7 +22,7 @@ use crate::support::{
     calls::{self, Caller, WARM_UP, drive, read, request},
     grpc::{self, Run, Under},
     peer::{Answer, Peers},
-    subjects::{TIMEOUT, Work, config},
+    subjects::{self, TIMEOUT, Work, config},
 };
 
 /// What is said of the trace of each call.
@@ -61,43 +61,75 @@ struct TracedCaller {
     next: Arc<AtomicU64>,
 }
 
-/// Throws spans away.
+/// Throws spans away, and counts them.
 #[derive(Debug)]
-struct Nowhere;
+struct Nowhere(Arc<AtomicU64>);
 
 impl SpanExporter for Nowhere {
     async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
-        drop(spans);
+        self.0.fetch_add(spans.len() as u64, Relaxed);
         Ok(())
     }
 }
 
-/// A tracer that follows the caller, and throws spans away.
-fn provider(root: Sampler) -> SdkTracerProvider {
+/// A tracer that follows the caller, and throws spans away; these are counted.
+fn provider(root: Sampler, spans: &Arc<AtomicU64>) -> SdkTracerProvider {
     let sampler = Sampler::ParentBased(Box::new(root));
-    SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(Nowhere).build()
+    let exporter = Nowhere(Arc::clone(spans));
+    SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(exporter).build()
+}
+
+fn tracing(builder: MeshBuilder) -> MeshBuilder {
+    builder.tracer_provider(&provider(Sampler::AlwaysOn, &Arc::default()))
 }
 
 /// A generated tonic client, whose mesh has a tracer and whose callers are not sampled.
 pub(crate) fn tonic(under: Under) -> Box<dyn Run> {
-    grpc::traced(under, |builder| builder.tracer_provider(&provider(Sampler::AlwaysOn)))
+    grpc::traced(under, tracing)
 }
 
 /// The same beside a meter provider.
 pub(crate) fn tonic_metered(under: Under) -> Box<dyn Run> {
-    grpc::traced(under, |builder| metered(builder.tracer_provider(&provider(Sampler::AlwaysOn))))
+    grpc::traced(under, |builder| metered(tracing(builder)).0)
 }
 
-/// With a provider that takes durations; nothing is exported meanwhile.
-fn metered(builder: MeshBuilder) -> MeshBuilder {
-    let reader = PeriodicReader::builder(InMemoryMetricExporter::default())
-        .with_interval(Duration::from_secs(3600))
-        .build();
+/// With a provider that takes durations; nothing is exported meanwhile but what is asked for.
+fn metered(builder: MeshBuilder) -> (MeshBuilder, Exported) {
+    let exporter = InMemoryMetricExporter::default();
+    let reader =
+        PeriodicReader::builder(exporter.clone()).with_interval(Duration::from_secs(3600)).build();
     let provider = SdkMeterProvider::builder().with_reader(reader).build();
     let builder = builder.meter_provider(&provider);
     // Its instruments keep it; dropping it would shut it down.
-    Box::leak(Box::new(provider));
-    builder
+    let provider: &'static SdkMeterProvider = Box::leak(Box::new(provider));
+    (builder, Exported { provider, exporter })
+}
+
+/// What a meter provider has taken.
+struct Exported {
+    provider: &'static SdkMeterProvider,
+    exporter: InMemoryMetricExporter,
+}
+
+impl Exported {
+    fn has_durations(&self) -> bool {
+        self.provider.force_flush().unwrap();
+        let all = self.exporter.get_finished_metrics().unwrap();
+        let mut metrics = all
+            .iter()
+            .flat_map(|resource| resource.scope_metrics())
+            .flat_map(|scope| scope.metrics());
+        metrics.any(|metric| metric.name() == "http.client.request.duration")
+    }
+}
+
+/// What decides of traces that begin here; without it there is no tracer.
+fn sampler_of(trace: Trace) -> Option<Sampler> {
+    match trace {
+        Trace::Nothing | Trace::Carried | Trace::NoSubscriber | Trace::Metered => None,
+        Trace::RootOff => Some(Sampler::AlwaysOff),
+        Trace::ParentOff | Trace::RootOn | Trace::ParentOn | Trace::Both => Some(Sampler::AlwaysOn),
+    }
 }
 
 impl Traced {
@@ -114,34 +146,44 @@ impl Traced {
     fn at(work: Work, trace: Trace) -> Self {
         let runtime = calls::runtime();
         let peers = Peers::new(Answer::http());
-        let client = runtime.block_on(async move {
+        let spans = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&spans);
+        subjects::prove(work);
+        let (client, exported) = runtime.block_on(async move {
+            let mut exported = None;
             let mut builder = Mesh::builder()
                 .source(Static::new(config(work, TIMEOUT)))
                 .connect_layer(peers)
                 .seed(7);
-            let sampler = match trace {
-                Trace::Nothing | Trace::Carried | Trace::NoSubscriber | Trace::Metered => None,
-                Trace::RootOff => Some(Sampler::AlwaysOff),
-                Trace::ParentOff | Trace::RootOn | Trace::ParentOn | Trace::Both => {
-                    Some(Sampler::AlwaysOn)
-                }
-            };
-            if let Some(sampler) = sampler {
-                builder = builder.tracer_provider(&provider(sampler));
+            if let Some(sampler) = sampler_of(trace) {
+                builder = builder.tracer_provider(&provider(sampler, &counted));
             }
             if trace == Trace::NoSubscriber {
                 builder = builder.tracing_spans();
             }
             if matches!(trace, Trace::Metered | Trace::Both) {
-                builder = metered(builder);
+                let (metered, taken) = metered(builder);
+                (builder, exported) = (metered, Some(taken));
             }
             let mesh = builder.build().unwrap();
             mesh.ready().await.unwrap();
-            mesh.client("users.prod").unwrap()
+            let described = mesh.describe().to_string();
+            for (part, is_given) in [
+                ("tracer_provider = given", sampler_of(trace).is_some()),
+                ("meter_provider = given", exported.is_some()),
+            ] {
+                assert_eq!(described.contains(part), is_given, "{trace:?}: {described}");
+            }
+            (mesh.client("users.prod").unwrap(), exported)
         });
         let next = Arc::new(AtomicU64::new(1));
         let traced = Self { runtime, caller: TracedCaller { client, trace, next } };
         traced.run(1, WARM_UP);
+        // A call and its attempt, where it is recorded.
+        let recorded = matches!(trace, Trace::RootOn | Trace::ParentOn);
+        let expected = if recorded { 2 * u64::from(WARM_UP) } else { 0 };
+        assert_eq!(spans.load(Relaxed), expected, "{trace:?}");
+        assert!(exported.is_none_or(|taken| taken.has_durations()), "{trace:?}");
         traced
     }
 

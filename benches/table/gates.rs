@@ -147,16 +147,34 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard Percent(8.0) held Percent(11.0) "the same, 32 at a time"
         "all.traced.traced_32.parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2a Hard More(2.0) "allocations, one at a time"
+        "allocations.traced.traced_1.parent_off"
+        beside HYPER_TRACED "allocations.traced.bare_1.traced";
+    G2a Hard More(2.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.parent_off"
+        beside HYPER_TRACED "allocations.traced.bare_32.traced";
+    G2a Hard Percent(8.0) held Percent(15.0) "with a tracer whose sampler wants nothing: instructions, one at a time"
+        "all.traced.traced_1.root_off"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Hard Percent(8.0) held Percent(15.0) "the same, 32 at a time"
+        "all.traced.traced_32.root_off"
+        beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2a Hard More(2.0) "allocations, one at a time"
+        "allocations.traced.traced_1.root_off"
+        beside HYPER_TRACED "allocations.traced.bare_1.traced";
+    G2a Hard More(2.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.root_off"
+        beside HYPER_TRACED "allocations.traced.bare_32.traced";
     G2a Hard Percent(8.0) held Percent(13.0) "full path with a meter provider: instructions, one at a time"
         "all.traced.traced_1.metered"
-        beside HYPER_TIMEOUT "path.bare_1.timeout";
+        beside HYPER_TIMEOUT "all.traced.bare_1.timeout";
     G2a Hard Percent(8.0) held Percent(16.0) "the same, 32 at a time"
         "all.traced.traced_32.metered"
-        beside HYPER_TIMEOUT "path.bare_32.timeout";
-    G2a Report More(2.0) "allocations, one at a time"
+        beside HYPER_TIMEOUT "all.traced.bare_32.timeout";
+    G2a Hard More(2.0) "allocations, one at a time"
         "allocations.traced.traced_1.metered"
         beside HYPER_TIMEOUT "allocations.path.bare_1.timeout";
-    G2a Report More(2.0) "allocations, 32 at a time"
+    G2a Hard More(2.0) "allocations, 32 at a time"
         "allocations.traced.traced_32.metered"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
     G2a Hard Percent(8.0) held Percent(16.0) "with a tracer and a meter provider: instructions, one at a time"
@@ -165,15 +183,27 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard Percent(8.0) held Percent(18.5) "the same, 32 at a time"
         "all.traced.traced_32.both"
         beside HYPER_TRACED "all.traced.bare_32.traced";
-    G2a Report More(2.0) "allocations, one at a time"
+    G2a Hard More(2.0) "allocations, one at a time"
         "allocations.traced.traced_1.both"
         beside HYPER_TRACED "allocations.traced.bare_1.traced";
-    G2a Report More(2.0) "allocations, 32 at a time"
+    G2a Hard More(2.0) "allocations, 32 at a time"
         "allocations.traced.traced_32.both"
         beside HYPER_TRACED "allocations.traced.bare_32.traced";
     G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
         "all.traced.traced_1.parent_on"
         beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Report Told "the same, 32 at a time"
+        "all.traced.traced_32.parent_on"
+        beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2a Report Told "sampled without a parent: instructions, one at a time"
+        "all.traced.traced_1.root_on"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Report Told "a context passed on, and no tracer: instructions, one at a time"
+        "all.traced.traced_1.carried"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Report Told "spans of `tracing` without a subscriber: instructions, one at a time"
+        "all.traced.traced_1.no_subscriber"
+        beside HYPER_TIMEOUT "all.traced.bare_1.timeout";
     G2b Hard Percent(12.0) "full path, retry armed: instructions, one at a time"
         "path.mesh_1.armed"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
@@ -192,18 +222,48 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard Percent(12.0) held Percent(17.5) "the same, 32 at a time"
         "all.traced.traced_32.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2b Hard More(4.0) "allocations, one at a time"
+        "allocations.traced.traced_1.armed_parent_off"
+        beside HYPER_TRACED "allocations.traced.bare_1.traced";
+    G2b Hard More(4.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.armed_parent_off"
+        beside HYPER_TRACED "allocations.traced.bare_32.traced";
+    G2b Hard Percent(12.0) held Percent(20.0) "with a tracer whose sampler wants nothing: instructions, one at a time"
+        "all.traced.traced_1.armed_root_off"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2b Hard Percent(12.0) held Percent(20.0) "the same, 32 at a time"
+        "all.traced.traced_32.armed_root_off"
+        beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2b Hard More(4.0) "allocations, one at a time"
+        "allocations.traced.traced_1.armed_root_off"
+        beside HYPER_TRACED "allocations.traced.bare_1.traced";
+    G2b Hard More(4.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.armed_root_off"
+        beside HYPER_TRACED "allocations.traced.bare_32.traced";
     G2b Hard Percent(12.0) held Percent(19.0) "with a meter provider: instructions, one at a time"
         "all.traced.traced_1.armed_metered"
-        beside HYPER_TIMEOUT "path.bare_1.timeout";
+        beside HYPER_TIMEOUT "all.traced.bare_1.timeout";
     G2b Hard Percent(12.0) held Percent(19.0) "the same, 32 at a time"
         "all.traced.traced_32.armed_metered"
-        beside HYPER_TIMEOUT "path.bare_32.timeout";
+        beside HYPER_TIMEOUT "all.traced.bare_32.timeout";
+    G2b Hard More(4.0) "allocations, one at a time"
+        "allocations.traced.traced_1.armed_metered"
+        beside HYPER_TIMEOUT "allocations.path.bare_1.timeout";
+    G2b Hard More(4.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.armed_metered"
+        beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
     G2b Hard Percent(12.0) held Percent(22.0) "with a tracer and a meter provider: instructions, one at a time"
         "all.traced.traced_1.armed_both"
         beside HYPER_TRACED "all.traced.bare_1.traced";
     G2b Hard Percent(12.0) held Percent(24.5) "the same, 32 at a time"
         "all.traced.traced_32.armed_both"
         beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2b Hard More(4.0) "allocations, one at a time"
+        "allocations.traced.traced_1.armed_both"
+        beside HYPER_TRACED "allocations.traced.bare_1.traced";
+    G2b Hard More(4.0) "allocations, 32 at a time"
+        "allocations.traced.traced_32.armed_both"
+        beside HYPER_TRACED "allocations.traced.bare_32.traced";
     // The same, and all of traffic management beside it, none of which has anything to do.
     G2c Hard Percent(12.0) held Percent(29.5) "traffic management configured and idle: instructions, one at a time"
         "path.mesh_1.idle"
@@ -275,6 +335,54 @@ pub(crate) const ROWS: &[Row] = rows! {
     G4 Hard TimesFewer(4.0) "pick, peak EWMA"
         "pick.peak_ewma.n10k"
         beside P2C_EWMA "pick.tower_peak_ewma.n10k";
+    G4 Hard Within(2.0) "flat: random, 100"
+        "pick.random.n100"
+        beside "10 endpoints" "pick.random.n10";
+    G4 Hard Within(2.0) "flat: random, 1k"
+        "pick.random.n1k"
+        beside "10 endpoints" "pick.random.n10";
+    G4 Hard Within(2.0) "flat: least request, 100"
+        "pick.least_request.n100"
+        beside "10 endpoints" "pick.least_request.n10";
+    G4 Hard Within(2.0) "flat: least request, 1k"
+        "pick.least_request.n1k"
+        beside "10 endpoints" "pick.least_request.n10";
+    G4 Hard Within(2.0) "flat: peak EWMA, 100"
+        "pick.peak_ewma.n100"
+        beside "10 endpoints" "pick.peak_ewma.n10";
+    G4 Hard Within(2.0) "flat: peak EWMA, 1k"
+        "pick.peak_ewma.n1k"
+        beside "10 endpoints" "pick.peak_ewma.n10";
+    G4 Hard Within(2.0) "flat: round robin, 100"
+        "pick.round_robin.n100"
+        beside "10 endpoints" "pick.round_robin.n10";
+    G4 Hard Within(2.0) "flat: round robin, 1k"
+        "pick.round_robin.n1k"
+        beside "10 endpoints" "pick.round_robin.n10";
+    G4 Hard Within(2.0) "flat: weighted round robin, 100"
+        "pick.weighted_round_robin.n100"
+        beside "10 endpoints" "pick.weighted_round_robin.n10";
+    G4 Hard Within(2.0) "flat: weighted round robin, 1k"
+        "pick.weighted_round_robin.n1k"
+        beside "10 endpoints" "pick.weighted_round_robin.n10";
+    G4 Hard Within(2.0) "flat: ring hash, 100"
+        "pick.ring_hash.n100"
+        beside "10 endpoints" "pick.ring_hash.n10";
+    G4 Hard Within(2.0) "flat: ring hash, 1k"
+        "pick.ring_hash.n1k"
+        beside "10 endpoints" "pick.ring_hash.n10";
+    G4 Hard Within(2.0) "flat: maglev, 100"
+        "pick.maglev.n100"
+        beside "10 endpoints" "pick.maglev.n10";
+    G4 Hard Within(2.0) "flat: maglev, 1k"
+        "pick.maglev.n1k"
+        beside "10 endpoints" "pick.maglev.n10";
+    G4 Hard Within(2.0) "flat: maglev with a bounded load, 100"
+        "pick.bounded_load.n100"
+        beside "10 endpoints" "pick.bounded_load.n10";
+    G4 Hard Within(2.0) "flat: maglev with a bounded load, 1k"
+        "pick.bounded_load.n1k"
+        beside "10 endpoints" "pick.bounded_load.n10";
     G4 Hard Within(2.0) "flat: random, 100k"
         "pick.random.n100k"
         beside "10 endpoints" "pick.random.n10";
@@ -364,7 +472,10 @@ pub(crate) const ROWS: &[Row] = rows! {
     G5a Report Told "the same"
         "layers.unarmed.mesh - layers.unarmed.leaf"
         beside RESILIENCE "layers.unarmed.resilience - layers.unarmed.nothing";
-    G5a Hard AtMost(0.0) "allocations added"
+    G5a Hard AtMost(0.0) held AtMost(4.0) "allocations added to a leaf without a box"
+        "allocations.layers.unarmed.mesh - allocations.layers.unarmed.nothing"
+        beside TOWER "allocations.layers.unarmed.tower_mesh - allocations.layers.unarmed.nothing";
+    G5a Hard AtMost(0.0) "allocations added to a boxed leaf"
         "allocations.layers.unarmed.mesh - allocations.layers.unarmed.leaf"
         beside TOWER "allocations.layers.unarmed.tower_mesh - allocations.layers.unarmed.nothing";
     G5a Report Told "instructions added by our layers and a pick"
@@ -376,7 +487,10 @@ pub(crate) const ROWS: &[Row] = rows! {
     G5b Report Told "the same"
         "layers.armed.mesh - layers.unarmed.leaf"
         beside RESILIENCE "layers.armed.resilience - layers.unarmed.nothing";
-    G5b Hard AtMost(2.0) "allocations added"
+    G5b Hard AtMost(2.0) held AtMost(6.0) "allocations added to a leaf without a box"
+        "allocations.layers.armed.mesh - allocations.layers.unarmed.nothing"
+        beside TOWER "allocations.layers.armed.tower_mesh - allocations.layers.unarmed.nothing";
+    G5b Hard AtMost(2.0) "allocations added to a boxed leaf"
         "allocations.layers.armed.mesh - allocations.layers.unarmed.leaf"
         beside TOWER "allocations.layers.armed.tower_mesh - allocations.layers.unarmed.nothing";
     G5b Report Told "instructions added by our layers and a pick"

@@ -17,11 +17,15 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Listed {
     by: BTreeMap<SourceId, HashMap<Address, Said>>,
+    /// The place in its list of what each source adds next.
+    next: HashMap<SourceId, u64>,
     /// Of each of `more_addresses`: whose they are.
     more: HashMap<Address, HashSet<(SourceId, Address)>>,
     /// Who says how the cluster is secured, and how far: what an endpoint of another source would loosen of
     /// that is left out.
     floor: Option<(Whose, Floor)>,
+    /// What is left out by that.
+    left_out: HashSet<(SourceId, Address)>,
     /// The source for which DNS finds endpoints: what it finds is that one's.
     finds_for: Option<SourceId>,
 }
@@ -38,6 +42,8 @@ struct Said {
 impl Listed {
     pub(super) fn clear(&mut self) {
         self.by.clear();
+        self.next.clear();
+        self.left_out.clear();
         self.more.clear();
     }
 
@@ -62,8 +68,8 @@ impl Listed {
         source: SourceId,
         set: impl IntoIterator<Item = config::Endpoint>,
     ) -> Vec<Address> {
-        let last = self.by.get(&source).and_then(|said| said.values().map(|it| it.place).max());
-        self.insert_from(last.map_or(0, |last| last + 1), source, set)
+        let first = self.next.get(&source).copied().unwrap_or_default();
+        self.insert_from(first, source, set)
     }
 
     /// The same; those that are new have the places from this one on.
@@ -75,6 +81,7 @@ impl Listed {
     ) -> Vec<Address> {
         let mut touched = Vec::new();
         for (place, endpoint) in (first..).zip(set) {
+            let next = place.saturating_add(1);
             let address = endpoint.address.clone();
             let known = self.by.get(&source).and_then(|said| Some(said.get(&address)?.place));
             // In a whole list each has another place.
@@ -86,7 +93,11 @@ impl Listed {
             }
             self.touch(&address, &mut touched);
             let said = Said { place, spec: Spec::new(endpoint) };
+            if self.loosened_by(source, &said).is_some() {
+                self.left_out.insert((source, address.clone()));
+            }
             self.by.entry(source).or_default().insert(address, said);
+            self.next.insert(source, next);
         }
         touched
     }
@@ -112,6 +123,11 @@ impl Listed {
             return Vec::new();
         }
         (self.floor, self.finds_for) = (floor, finds_for);
+        let all = self.by.iter().flat_map(|(source, listed)| {
+            listed.iter().map(move |(address, said)| (*source, address, said))
+        });
+        let left_out = all.filter(|(source, _, said)| self.loosened_by(*source, said).is_some());
+        self.left_out = left_out.map(|(source, address, _)| (source, address.clone())).collect();
         self.by.values().flat_map(HashMap::keys).cloned().collect()
     }
 
@@ -121,10 +137,9 @@ impl Listed {
     ) -> impl Iterator<Item = (SourceId, &Address, Loosening<'_>, Whose)> {
         let floor = self.floor.as_ref().map(|(by, _)| *by);
         floor.into_iter().flat_map(move |by| {
-            self.by.iter().flat_map(move |(source, listed)| {
-                listed.iter().filter_map(move |(address, said)| {
-                    Some((*source, address, self.loosened_by(*source, said)?, by))
-                })
+            self.left_out.iter().filter_map(move |(source, address)| {
+                let said = self.by.get(source)?.get(address)?;
+                Some((*source, address, self.loosened_by(*source, said)?, by))
             })
         })
     }
@@ -147,12 +162,17 @@ impl Listed {
     /// Takes back everything that a source says. Its addresses have been removed.
     pub(super) fn forget(&mut self, source: SourceId) {
         self.by.remove(&source);
+        self.next.remove(&source);
+        self.left_out.retain(|(of, _)| *of != source);
     }
 
     fn take(&mut self, source: SourceId, address: &Address, touched: &mut Vec<Address>) {
         let Some(said) = self.by.get_mut(&source).and_then(|said| said.remove(address)) else {
             return;
         };
+        if !self.left_out.is_empty() {
+            self.left_out.remove(&(source, address.clone()));
+        }
         for more in said.spec.more_addresses() {
             if let Some(owners) = self.more.get_mut(more) {
                 owners.remove(&(source, address.clone()));

@@ -9,8 +9,8 @@ use tower_mesh::{
     config::{self, Criticality},
     resilience::{
         AdaptiveConcurrency, AdaptiveConcurrencyLayer, AdmissionControl, AdmissionControlLayer,
-        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, Retry, RetryLayer,
-        Throttle, ThrottleLayer,
+        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, HedgeLayer, Retry,
+        RetryLayer, Throttle, ThrottleLayer, hedge::Hedge,
     },
 };
 use tower_test::mock;
@@ -112,6 +112,10 @@ fn auto_traits() {
     service::<ConcurrencyLimit<Strict>>();
     service::<DeadlineLayer>();
     service::<RetryLayer>();
+    service::<Hedge<Strict>>();
+    service::<HedgeLayer>();
+    service::<HedgeLayer<tonic::body::Body>>();
+    future::<<Hedge<Strict> as Service<Request<Body>>>::Future>();
     service::<RetryLayer<tonic::body::Body>>();
     service::<ConcurrencyLimitLayer>();
     service::<AdaptiveConcurrency<Strict>>();
