@@ -20,6 +20,10 @@ doc:
 features:
     bash .ci/features all
 
+# Every two features, and all together: half an hour and more.
+pairs:
+    bash .ci/features pairs
+
 # Licences, banned crates and duplicates of the dependencies.
 licences:
     bash .ci/licences
