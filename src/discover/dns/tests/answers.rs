@@ -126,8 +126,7 @@ fn of_another_domain_consuls_names_are_read_where_the_record_is_one_of_it() {
     }
     for stranger in ["0a000001.addr.corp.", "0a000001.addr.", "0a000001.addr.dc1.xcorp."] {
         for owner in ["_web._tcp.service.", "_web._tcp.service.corp."] {
-            let is_own = stranger == "0a000001.addr.corp." && owner == "_web._tcp.service.corp.";
-            assert_eq!(of_consul(stranger, owner).is_some(), is_own, "{stranger} of {owner}");
+            assert_eq!(of_consul(stranger, owner), None, "{stranger} of {owner}");
         }
     }
 }
