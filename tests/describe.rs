@@ -298,6 +298,7 @@ async fn telemetry_is_told_with_its_origin() {
     let text = plain.describe().to_string();
     assert!(line(&text, "telemetry.propagation").ends_with("= w3c (default)"), "{text}");
     assert!(line(&text, "telemetry.tracer_provider").ends_with("= none (default)"), "{text}");
+    assert!(line(&text, "telemetry.tracing_spans").ends_with("= false (default)"), "{text}");
     let mut tracing = config::Tracing::default();
     tracing.random_percent = Some(2.5);
     let set = Leaves::new(1)
@@ -311,4 +312,23 @@ async fn telemetry_is_told_with_its_origin() {
     assert!(line(&text, "telemetry.propagation").ends_with("= none (code)"), "{text}");
     assert!(line(&text, "tracing.random_percent").ends_with("= 2.5 (code)"), "{text}");
     assert!(line(&text, "tracing.client_percent").ends_with("= 100 (default)"), "{text}");
+}
+
+#[cfg(feature = "otel-033")]
+#[tokio::test(start_paused = true)]
+async fn a_tracer_that_the_code_gives_is_told_as_the_codes() {
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+    let mesh = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).tracer_provider(&provider);
+    let text = mesh.build().unwrap().describe().to_string();
+    assert!(line(&text, "telemetry.tracer_provider").ends_with("= given (code)"), "{text}");
+    assert!(line(&text, "telemetry.tracing_spans").ends_with("= false (default)"), "{text}");
+}
+
+#[cfg(feature = "tracing")]
+#[tokio::test(start_paused = true)]
+async fn spans_of_tracing_that_the_code_asks_for_are_told_as_the_codes() {
+    let mesh = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).tracing_spans();
+    let text = mesh.build().unwrap().describe().to_string();
+    assert!(line(&text, "telemetry.tracing_spans").ends_with("= true (code)"), "{text}");
+    assert!(line(&text, "telemetry.tracer_provider").ends_with("= none (default)"), "{text}");
 }

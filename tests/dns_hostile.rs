@@ -15,7 +15,7 @@ use std::time::Duration;
 use hickory_server::proto::{op::ResponseCode, rr::RecordType};
 use tower_mesh::{
     Event, Mesh,
-    config::DnsFamily,
+    config::{DnsFamily, DnsKind},
     discover::dns::{Consul, Dns, Docker, Kubernetes, Lookup, Mesos},
 };
 
@@ -147,6 +147,102 @@ async fn silence_is_told_after_five_seconds() {
     let server = rogue.address;
     assert!(reason.contains(&format!("no answer from {server}")), "{reason}");
     assert!(rogue.asked().len() < 30, "it is not asked in a storm: {}", rogue.asked().len());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_and_silence_over_tcp_end_in_time() {
+    let began = tokio::time::Instant::now();
+    let (reason, rogue) = meanwhile(|asked| {
+        let mut answer = asked.answer(&["users.test. 1 A 127.0.0.66"]);
+        answer.metadata.truncation = true;
+        if asked.is_tcp { Vec::new() } else { say(&answer) }
+    })
+    .await;
+    let server = rogue.address;
+    assert!(reason.contains(&format!("no answer from {server}")), "{reason}");
+    assert!(rogue.asked().contains(&"tcp users.test. A".to_owned()), "{:?}", rogue.asked());
+    assert!(rogue.asked().len() < 30, "it is not asked in a storm: {:?}", rogue.asked());
+    // A TTL of a second, five for the question, and at most two until it is asked again.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_is_not_that_of_another_question() {
+    for tcp in [false, true] {
+        let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+        let name = Lookup::new(format!("dns:///users.test.:{}", server.socket().port()));
+        let name = name.use_tcp(tcp);
+        let dns = Dns::servers([rogue.address]).family(DnsFamily::V4Only).service("users", name);
+        let mesh = Mesh::builder().source(dns).build().unwrap();
+        let mut events = Recorder::of(&mesh);
+        mesh.ready().await.unwrap();
+        let applied = |events: &mut Recorder| {
+            let all = events.events();
+            all.iter().filter(|event| matches!(event, Event::ConfigApplied { .. })).count()
+        };
+        let before = applied(&mut events);
+        // Later than any question is waited for; others are under way by then.
+        tokio::time::pause();
+        rogue.now(|asked| say(&asked.answer(&["users.test. 600 A 127.0.0.66"])));
+        rogue.takes(Duration::from_millis(6500));
+        events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+        while rogue.late() < 6 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::resume();
+        assert_eq!(applied(&mut events), before, "{:?}", events.events());
+        let description = mesh.describe();
+        let found = &description.services[0].routes[0].clusters[0].endpoints;
+        assert!(found.len() == 1 && found[0].starts_with("127.0.0.1:"), "{description}");
+        let client = mesh.client("users").unwrap();
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
+    }
+}
+
+/// Services behind so many aliases, each in a message of its own; behind the last the first comes again,
+/// or the record.
+async fn behind(aliases: usize, is_circle: bool) -> (Result<(), String>, usize) {
+    let rogue = Rogue::start(move |asked| {
+        let question = asked.question();
+        let (owner, kind) = question.split_once(' ').unwrap();
+        let number = owner.strip_prefix("_n").and_then(|rest| rest.split('.').next());
+        let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) else {
+            return good(asked);
+        };
+        let is_last = number == aliases && !is_circle;
+        let next = if number == aliases { 0 } else { number + 1 };
+        match kind {
+            "SRV" if is_last => {
+                say(&asked.answer(&[&format!("{owner} 60 SRV 0 1 80 users.test.")]))
+            }
+            "SRV" | "CNAME" if !is_last => {
+                say(&asked.answer(&[&format!("{owner} 60 CNAME _n{next}._tcp.test.")]))
+            }
+            _ => say(&asked.answer(&[])),
+        }
+    })
+    .await;
+    let lookup = Lookup::new("dns:///_n0._tcp.test.").kind(DnsKind::Srv);
+    let dns = Dns::servers([rogue.address]).family(DnsFamily::V4Only).service("users", lookup);
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    let said = patience(mesh.ready()).await.map_err(|error| error.chain());
+    (said, rogue.asked().len())
+}
+
+#[tokio::test]
+async fn aliases_of_services_are_followed_and_end_in_a_circle_or_after_sixteen() {
+    for (aliases, is_found) in [(0, true), (1, true), (16, true), (17, false), (40, false)] {
+        let (said, asked) = behind(aliases, false).await;
+        assert_eq!(said.is_ok(), is_found, "{aliases}: {said:?}");
+        // hickory follows some aliases of each, too.
+        assert!(asked <= 160, "{aliases}: {asked}");
+    }
+    for (last, most) in [(0, 40), (1, 40), (2, 40), (1000, 160)] {
+        let (said, asked) = behind(last, true).await;
+        let reason = said.unwrap_err();
+        assert!(reason.contains("_n0._tcp.test. has no service"), "{reason}");
+        assert!(asked <= most, "{last}: {asked}");
+    }
 }
 
 #[tokio::test]
@@ -450,6 +546,9 @@ async fn each_preset_asks_its_systems_questions_and_survives_its_traps() {
                 say(&asked
                     .answer(&[&format!("{owner} 0 SRV 1 1 {port} 7f000001.addr.dc1.consul.")]))
             }
+            ("_web._tcp.service.dc1.corp.", "SRV") if asked.is_tcp => {
+                say(&asked.answer(&[&format!("{owner} 0 SRV 1 1 {port} 7f000001.addr.dc1.corp.")]))
+            }
             ("_web._tcp.marathon.mesos.", "SRV") => {
                 let mut answer =
                     asked.answer(&[&format!("{owner} 60 SRV 0 0 {port} web-1.slave.mesos.")]);
@@ -463,10 +562,11 @@ async fn each_preset_asks_its_systems_questions_and_survives_its_traps() {
     let dns = Dns::servers([rogue.address])
         .service("docker", Docker::swarm("web").port(port))
         .service("consul", Consul::service("web"))
+        .service("corp", Consul::service("web").datacenter("dc1").domain("corp"))
         .service("mesos", Mesos::task("web", "marathon"));
     let mesh = Mesh::builder().source(dns).build().unwrap();
     mesh.ready().await.unwrap();
-    for name in ["docker", "consul", "mesos"] {
+    for name in ["docker", "consul", "corp", "mesos"] {
         let client = mesh.client(name).unwrap();
         assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users", "{name}");
     }
@@ -479,6 +579,7 @@ async fn each_preset_asks_its_systems_questions_and_survives_its_traps() {
     patience(again).await;
     let asked = rogue.asked();
     let count = |question: &str| asked.iter().filter(|it| it.ends_with(question)).count();
-    assert_eq!(count("consul. A") + count("mesos. A"), 0, "{asked:?}");
+    let of_targets = ["consul. A", "consul. AAAA", "corp. A", "corp. AAAA", "mesos. A"];
+    assert_eq!(of_targets.map(count), [0; 5], "{asked:?}");
     assert!(asked.iter().all(|it| !it.contains("udp _web._tcp.service.consul.")), "{asked:?}");
 }

@@ -142,6 +142,27 @@ async fn without_propagation_spans_are_recorded_and_nothing_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_propagation_a_header_is_no_parent_and_goes_out_as_it_is() {
+    let off = |builder: MeshBuilder| builder.propagate(Propagation::None);
+    for header in [PARENT, UNSAMPLED] {
+        let traced = Traced::new();
+        let (_, headers, spans) = one(&traced, with_header(header), off).await;
+        let [call, _] = &spans[..] else { panic!("{header}: {spans:#?}") };
+        assert_eq!(call.parent_span_id, SpanId::INVALID, "{header}");
+        assert_ne!(call.span_context.trace_id().to_string(), &PARENT[3..35], "{header}");
+        assert_eq!(headers["traceparent"], header);
+        assert_eq!(headers["tracestate"], "congo=1");
+    }
+    // What the application itself has put beside the request is a parent all the same.
+    let traced = Traced::new();
+    let mut request = get("/");
+    let given = TraceContext::from_headers(with_header(PARENT).headers()).unwrap();
+    request.extensions_mut().insert(given);
+    let (told, _, spans) = one(&traced, request, off).await;
+    assert_eq!((told, spans[0].parent_span_id.to_string()), (None, PARENT[36..52].to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn behind_attempt_layers_an_attempt_has_its_endpoint_too() {
     let traced = Traced::new();
     let mesh = flaky(&traced, |builder| {

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use hickory_server::proto::{
@@ -12,6 +13,7 @@ use hickory_server::proto::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
+    sync::mpsc::{UnboundedSender, unbounded_channel},
     task::JoinHandle,
 };
 
@@ -29,9 +31,18 @@ type Handler = dyn Fn(&Asked) -> Vec<Vec<u8>> + Send + Sync;
 /// none is silence.
 pub(crate) struct Rogue {
     pub(crate) address: SocketAddr,
-    handler: Arc<Mutex<Arc<Handler>>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    mind: Arc<Mutex<Mind>>,
     tasks: [JoinHandle<()>; 2],
+}
+
+/// What it does, and what it was asked.
+struct Mind {
+    handler: Arc<Handler>,
+    /// How long its answers take; other questions are heard meanwhile.
+    delay: Duration,
+    asked: Vec<String>,
+    /// How many answers have gone out that took their time.
+    late: usize,
 }
 
 impl Asked {
@@ -79,26 +90,36 @@ impl Rogue {
     pub(crate) async fn start(
         handler: impl Fn(&Asked) -> Vec<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
-        let handler: Arc<Handler> = Arc::new(handler);
-        let handler = Arc::new(Mutex::new(handler));
-        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let (handler, delay) = (Arc::new(handler), Duration::ZERO);
+        let mind = Mind { handler, delay, asked: Vec::new(), late: 0 };
+        let mind = Arc::new(Mutex::new(mind));
         let (udp, tcp) = zone::sockets().await;
         let address = udp.local_addr().unwrap();
         let tasks = [
-            tokio::spawn(serve_udp(udp, Arc::clone(&handler), Arc::clone(&asked))),
-            tokio::spawn(serve_tcp(tcp, Arc::clone(&handler), Arc::clone(&asked))),
+            tokio::spawn(serve_udp(udp, Arc::clone(&mind))),
+            tokio::spawn(serve_tcp(tcp, Arc::clone(&mind))),
         ];
-        Self { address, handler, asked, tasks }
+        Self { address, mind, tasks }
     }
 
     /// From now on it does this.
     pub(crate) fn now(&self, handler: impl Fn(&Asked) -> Vec<Vec<u8>> + Send + Sync + 'static) {
-        *self.handler.lock().unwrap() = Arc::new(handler);
+        self.mind.lock().unwrap().handler = Arc::new(handler);
+    }
+
+    /// What it is asked from now on is answered so much later.
+    pub(crate) fn takes(&self, delay: Duration) {
+        self.mind.lock().unwrap().delay = delay;
     }
 
     /// What it was asked, `udp users.test. A`.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.mind.lock().unwrap().asked.clone()
+    }
+
+    /// How many answers have gone out that took their time.
+    pub(crate) fn late(&self) -> usize {
+        self.mind.lock().unwrap().late
     }
 }
 
@@ -110,60 +131,74 @@ impl Drop for Rogue {
     }
 }
 
-fn handle(
+/// Has the answers to a message sent, at once or later.
+fn handle<T: Send + 'static>(
     bytes: &[u8],
     is_tcp: bool,
-    handler: &Mutex<Arc<Handler>>,
-    log: &Mutex<Vec<String>>,
-) -> Vec<Vec<u8>> {
-    let Ok(message) = Message::from_vec(bytes) else { return Vec::new() };
+    mind: &Arc<Mutex<Mind>>,
+    answers: &UnboundedSender<T>,
+    to: impl Fn(Vec<u8>) -> T + Send + 'static,
+) {
+    let Ok(message) = Message::from_vec(bytes) else { return };
     let asked = Asked { message, is_tcp };
     let protocol = if is_tcp { "tcp" } else { "udp" };
-    log.lock().unwrap().push(format!("{protocol} {}", asked.question()));
-    let handler = Arc::clone(&handler.lock().unwrap());
-    handler(&asked)
+    let (handler, delay) = {
+        let mut mind = mind.lock().unwrap();
+        mind.asked.push(format!("{protocol} {}", asked.question()));
+        (Arc::clone(&mind.handler), mind.delay)
+    };
+    let said = handler(&asked);
+    let send = move |answers: &UnboundedSender<T>| {
+        said.into_iter().filter(|answer| answers.send(to(answer.clone())).is_ok()).count()
+    };
+    if delay.is_zero() {
+        send(answers);
+        return;
+    }
+    let (mind, answers) = (Arc::clone(mind), answers.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        mind.lock().unwrap().late += send(&answers);
+    });
 }
 
-async fn serve_udp(
-    socket: UdpSocket,
-    handler: Arc<Mutex<Arc<Handler>>>,
-    log: Arc<Mutex<Vec<String>>>,
-) {
+async fn serve_udp(socket: UdpSocket, mind: Arc<Mutex<Mind>>) {
     let mut buffer = vec![0; 65_535];
+    let (answers, mut next) = unbounded_channel::<(Vec<u8>, SocketAddr)>();
     loop {
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-        for answer in handle(&buffer[..length], false, &handler, &log) {
-            drop(socket.send_to(&answer, from).await);
+        tokio::select! {
+            Ok((length, from)) = socket.recv_from(&mut buffer) => {
+                handle(&buffer[..length], false, &mind, &answers, move |answer| (answer, from));
+            }
+            Some((answer, to)) = next.recv() => drop(socket.send_to(&answer, to).await),
         }
     }
 }
 
-async fn serve_tcp(
-    listener: TcpListener,
-    handler: Arc<Mutex<Arc<Handler>>>,
-    log: Arc<Mutex<Vec<String>>>,
-) {
+async fn serve_tcp(listener: TcpListener, mind: Arc<Mutex<Mind>>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(converse(stream, Arc::clone(&handler), Arc::clone(&log)));
+        tokio::spawn(converse(stream, Arc::clone(&mind)));
     }
 }
 
-async fn converse(
-    mut stream: TcpStream,
-    handler: Arc<Mutex<Arc<Handler>>>,
-    log: Arc<Mutex<Vec<String>>>,
-) {
-    while let Ok(length) = stream.read_u16().await {
-        let mut buffer = vec![0; length.into()];
-        if stream.read_exact(&mut buffer).await.is_err() {
-            return;
-        }
-        for answer in handle(&buffer, true, &handler, &log) {
+async fn converse(stream: TcpStream, mind: Arc<Mutex<Mind>>) {
+    let (mut reader, mut writer) = stream.into_split();
+    let (answers, mut next) = unbounded_channel::<Vec<u8>>();
+    let writing = tokio::spawn(async move {
+        while let Some(answer) = next.recv().await {
             let Ok(length) = u16::try_from(answer.len()) else { return };
-            if stream.write_u16(length).await.is_err() || stream.write_all(&answer).await.is_err() {
+            if writer.write_u16(length).await.is_err() || writer.write_all(&answer).await.is_err() {
                 return;
             }
         }
+    });
+    while let Ok(length) = reader.read_u16().await {
+        let mut buffer = vec![0; length.into()];
+        if reader.read_exact(&mut buffer).await.is_err() {
+            break;
+        }
+        handle(&buffer, true, &mind, &answers, |answer| answer);
     }
+    writing.abort();
 }

@@ -70,6 +70,8 @@ pub(crate) struct Found {
     pub(crate) services: Vec<Service>,
     /// Addresses of the services' targets that came along.
     pub(crate) glue: BTreeMap<Arc<str>, Vec<IpAddr>>,
+    /// The addresses of targets that carry them in their names, as Consul's do.
+    pub(crate) named: BTreeMap<Arc<str>, IpAddr>,
     /// The smallest of all that was used.
     pub(crate) ttl: u32,
 }
@@ -118,6 +120,9 @@ pub(super) fn read(
                 //= RFC 2782: a target of "." means that the service is decidedly not available
                 if &*service.target == "." || service.port == 0 {
                     continue;
+                }
+                if let Some(address) = of_consul(&service.target, &record.owner) {
+                    found.named.insert(Arc::clone(&service.target), address);
                 }
                 found.services.push(service.clone());
             }
@@ -176,10 +181,14 @@ fn is_usable(address: IpAddr) -> bool {
         && !matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
 }
 
-/// The address that Consul writes into a name: `<hex>.addr.<datacenter>.consul.`
-pub(super) fn of_consul(target: &str) -> Option<IpAddr> {
-    let (hex, rest) = target.split_once('.')?;
-    if !(rest.starts_with("addr.") && rest.ends_with(".consul.")) {
+/// The address that Consul writes into a target's name: `<hex>.addr.<datacenter>.<domain>.`, of its
+/// domain (`consul.`, which is nobody's) whoever says so, of another only where the record's owner is a
+/// service there: in the domain of somebody else such a name is one like any other, and is asked for.
+pub(super) fn of_consul(target: &str, owner: &str) -> Option<IpAddr> {
+    let (hex, place) = target.split_once(".addr.")?;
+    let (_, domain) = place.split_once('.')?;
+    let is_there = |of_owner: &str| of_owner == place || of_owner == domain;
+    if !place.ends_with(".consul.") && (domain.is_empty() || !places(owner).any(is_there)) {
         return None;
     }
     if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -191,6 +200,19 @@ pub(super) fn of_consul(target: &str) -> Option<IpAddr> {
         _ => return None,
     };
     is_usable(address).then_some(address)
+}
+
+/// Where Consul has what it is asked for by this name: `[<datacenter>.]<domain>.`, behind the label
+/// that says what it is.
+fn places(owner: &str) -> impl Iterator<Item = &str> {
+    let mut rest = owner;
+    let labels = std::iter::from_fn(move || {
+        let (label, behind) = rest.split_once('.')?;
+        rest = behind;
+        Some((label, behind))
+    });
+    let is_kind = |label| matches!(label, "service" | "connect" | "query");
+    labels.filter_map(move |(label, behind)| is_kind(label).then_some(behind))
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@
 //! With `balancing.overprovisioning_percent` in the cluster's settings priorities share as those of other clusters do:
 //! one that has lost more than its reserve gives what it cannot carry to the next.
 //!
+//! Addresses of targets that come along with the records are used; a family that
+//! [`family`](Dns::family) wants and that is not among them is asked for.
+//!
 //! # Addresses
 //!
 //! An endpoint of several addresses is connected to as RFC 8305 says: the families in turn, the

@@ -125,7 +125,8 @@ impl From<Docker> for Lookup {
 /// A service of Consul, by SRV records of the instances that pass their checks.
 ///
 /// Consul is asked over TCP: over UDP it leaves instances out without saying so. Targets that carry
-/// their address in hexadecimal (`0a000001.addr.dc1.consul`) are read, not looked up. Its TTL is 0
+/// their address in hexadecimal (`0a000001.addr.dc1.consul`, or the same in the
+/// [`domain`](Self::domain) that is asked) are read, not looked up. Its TTL is 0
 /// unless configured, so it is asked every second. The agent's port is 8600:
 ///
 /// ```

@@ -316,6 +316,11 @@ impl Built {
             let alias = answers.into_iter().find(|record| record.owner == name)?;
             let Data::Alias(target) = &alias.data else { return None };
             name = Arc::clone(target);
+            // Of those that lead back nothing is at the end.
+            let is_circle = aliases.iter().any(|before: &Record| before.owner == name);
+            if is_circle || alias.owner == name {
+                return None;
+            }
             aliases.push(alias);
             match self.lookup(&name, RecordType::SRV).await {
                 Answer::Message { answers, additionals } => {

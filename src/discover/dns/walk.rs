@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use super::{
-    answer::{self, Found, Kind, Question, Service},
+    answer::{Found, Kind, Question, Service},
     endpoints::{self, Pairs},
     machine::{Machine, summary},
 };
@@ -271,24 +271,39 @@ impl Machine {
         walk: &mut Walk,
     ) -> Vec<IpAddr> {
         let family = self.plan.family;
-        if let Some(address) = answer::of_consul(&service.target) {
+        if let Some(address) = found.named.get(&service.target) {
             walk.targets.came_along();
-            return endpoints::allowed(family, &[address]);
+            return endpoints::allowed(family, &[*address]);
         }
-        if let Some(glue) = found.glue.get(&service.target) {
-            let glue = endpoints::allowed(family, glue);
-            if !glue.is_empty() {
-                walk.targets.came_along();
-                return glue;
-            }
+        let glue = found.glue.get(&service.target).map_or(&[][..], Vec::as_slice);
+        if !endpoints::allowed(family, glue).is_empty() {
+            walk.targets.came_along();
         }
-        let questions = self.of_host(&service.target);
+        let questions = self.left_by(glue, &service.target);
         walk.targets.is_answered |= self.is_answered(&questions);
         let good = walk.targets.good.into_iter().chain(self.good(&questions));
         walk.targets.good = good.max_by_key(|(_, until)| *until);
         let views = questions.iter().filter_map(|question| self.view(question, now, walk));
-        let addresses: Vec<IpAddr> = views.flat_map(|found| found.addresses.clone()).collect();
+        let asked = views.flat_map(|found| found.addresses.clone());
+        let addresses: Vec<IpAddr> = glue.iter().copied().chain(asked).collect();
         endpoints::allowed(family, &addresses)
+    }
+
+    /// What is to be asked of a target of which these addresses came along.
+    //= RFC 2782: servers are urged, but not required, to return the address records of a target
+    fn left_by(&self, glue: &[IpAddr], target: &Arc<str>) -> Vec<Question> {
+        let has = |kind| glue.iter().any(|address| address.is_ipv4() == (kind == Kind::A));
+        let is_enough = match self.plan.family {
+            DnsFamily::Auto => has(Kind::Aaaa),
+            DnsFamily::V4Preferred => has(Kind::A),
+            DnsFamily::All | DnsFamily::V4Only | DnsFamily::V6Only => false,
+        };
+        if is_enough {
+            return Vec::new();
+        }
+        let mut questions = self.of_host(target);
+        questions.retain(|question| !has(question.kind));
+        questions
     }
 }
 

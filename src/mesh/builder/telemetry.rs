@@ -18,7 +18,8 @@ impl MeshBuilder {
 
     /// Records calls and attempts as spans of this OpenTelemetry provider. Default: none.
     ///
-    /// A call's parent is, in this order: the `traceparent` of the request's headers, a
+    /// A call's parent is, in this order: the `traceparent` of the request's headers, unless
+    /// [`Propagation::None`](crate::Propagation::None) is said, a
     /// [`TraceContext`](crate::TraceContext) or an `opentelemetry::Context` in its extensions, the
     /// current `Context` when the call is first polled. Whose parent is not sampled is not
     /// recorded, and the provider not asked; of every other call its sampler decides, by trace id

@@ -20,7 +20,8 @@ pub enum Propagation {
     /// ([W3C Trace Context](https://www.w3.org/TR/trace-context/)).
     #[default]
     W3c,
-    /// Not at all. What the application has written into a request's headers goes out as it is.
+    /// Not at all, and no header of a request is the parent of its call. What the application has
+    /// written there goes out as it is.
     None,
 }
 

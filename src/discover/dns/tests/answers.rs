@@ -87,7 +87,7 @@ fn services_are_sorted_and_those_of_nothing_are_left_out() {
 
 #[test]
 fn consul_writes_addresses_into_names() {
-    let read = |name: &str| of_consul(name).map(|address| address.to_string());
+    let read = |name: &str| of_consul(name, "_web._tcp.users.").map(|address| address.to_string());
     assert_eq!(read("0a000001.addr.dc1.consul.").as_deref(), Some("10.0.0.1"));
     let v6 = "20010db8000000000000000000000001.addr.dc1.consul.";
     assert_eq!(read(v6).as_deref(), Some("2001:db8::1"));
@@ -100,6 +100,34 @@ fn consul_writes_addresses_into_names() {
         "web-1.node.dc1.consul.",
     ] {
         assert_eq!(read(other), None, "{other}");
+    }
+}
+
+#[test]
+fn of_another_domain_consuls_names_are_read_where_the_record_is_one_of_it() {
+    let target = "0a000001.addr.dc1.corp.example.";
+    for owner in [
+        "_web._tcp.service.corp.example.",
+        "_web._tcp.service.dc1.corp.example.",
+        "_service._tcp.query.corp.example.",
+    ] {
+        assert!(of_consul(target, owner).is_some(), "{owner}");
+    }
+    for owner in [
+        "_web._tcp.users.",
+        "_web._tcp.corp.example.",
+        "_web._tcp.service.dc2.corp.example.",
+        "_web._tcp.service.example.",
+        "_web._tcp.service.other.example.",
+        "_web._tcp.service.",
+        "_web._tcp.xservice.corp.example.",
+    ] {
+        assert_eq!(of_consul(target, owner), None, "{owner}");
+    }
+    for stranger in ["0a000001.addr.corp.", "0a000001.addr.", "0a000001.addr.dc1.xcorp."] {
+        for owner in ["_web._tcp.service.", "_web._tcp.service.corp."] {
+            assert_eq!(of_consul(stranger, owner), None, "{stranger} of {owner}");
+        }
     }
 }
 

@@ -57,11 +57,66 @@ async fn each_answer_is_relied_on_for_its_own_ttl() {
 async fn addresses_beside_the_answer_and_in_consuls_names_are_not_asked_for() {
     let answers =
         vec![service(NAME, 10, "0 1 80 a."), service(NAME, 10, "0 1 80 0a000002.addr.dc1.consul.")];
-    let beside = vec![address("a.", 10, "10.0.0.1"), address("bank.", 10, "10.6.6.6")];
+    let beside = vec![
+        address("a.", 10, "10.0.0.1"),
+        address("a.", 10, "2001:db8::1"),
+        address("bank.", 10, "10.6.6.6"),
+    ];
     let users = Resolved::new(srv(), &[(SRV, Does::SayWith(answers, beside))]);
     users.pass(5.0).await;
-    assert_eq!(users.told.endpoints(), ["10.0.0.1:80", "10.0.0.2:80"]);
+    assert_eq!(users.told.endpoints(), ["10.0.0.2:80", "[2001:db8::1]:80+10.0.0.1:80"]);
     assert_eq!(users.server.asked(), [SRV]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_family_that_is_not_beside_the_answer_is_asked_for_where_it_is_wanted() {
+    use DnsFamily::{All, Auto, V4Only, V4Preferred, V6Only};
+    const V4: &str = "10.0.0.1";
+    const V6: &str = "2001:db8::1";
+    const BOTH: &str = "[2001:db8::1]:80+10.0.0.1:80";
+    const FOUR: &str = "10.0.0.1:80";
+    const SIX: &str = "[2001:db8::1]:80";
+    for (family, beside, asked, endpoint) in [
+        (All, V4, Some("a. AAAA"), BOTH),
+        (All, V6, Some("a. A"), BOTH),
+        (Auto, V4, Some("a. AAAA"), SIX),
+        (Auto, V6, None, SIX),
+        (V4Preferred, V4, None, FOUR),
+        (V4Preferred, V6, Some("a. A"), FOUR),
+        (V4Only, V4, None, FOUR),
+        (V4Only, V6, Some("a. A"), FOUR),
+        (V6Only, V4, Some("a. AAAA"), SIX),
+        (V6Only, V6, None, SIX),
+    ] {
+        let dns = DnsDiscovery { family: Some(family), ..srv() };
+        let beside = vec![address("a.", 10, beside)];
+        let records = Does::SayWith(vec![service(NAME, 10, "0 1 80 a.")], beside);
+        let zone =
+            [(SRV, records), ("a. A", host("a.", &[V4], 60)), ("a. AAAA", host("a.", &[V6], 60))];
+        let users = Resolved::new(dns, &zone);
+        users.pass(5.0).await;
+        assert_eq!(users.told.endpoints(), [endpoint], "{family:?}");
+        let expected: Vec<&str> = std::iter::once(SRV).chain(asked).collect();
+        assert_eq!(users.server.asked(), expected, "{family:?}");
+        assert_eq!(users.told.history().len(), 1, "{family:?}: it is told once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_beside_the_answer_counts_though_the_other_family_fails_or_is_none() {
+    for (does, is_partial) in
+        [(Does::Fail("SERVFAIL"), true), (Does::Stall, true), (Does::Deny(Some(5)), false)]
+    {
+        let beside = vec![address("a.", 10, "10.0.0.1")];
+        let records = Does::SayWith(vec![service(NAME, 10, "0 1 80 a.")], beside);
+        let users = Resolved::new(srv(), &[(SRV, records), ("a. AAAA", does)]);
+        users.pass(0.1).await;
+        assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+        users.pass(10.0).await;
+        assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+        assert_eq!(users.told.failure().is_some(), is_partial);
+        assert!(users.told.is_partial());
+    }
 }
 
 #[tokio::test(start_paused = true)]
