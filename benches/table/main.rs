@@ -8,14 +8,16 @@
 
 mod gates;
 mod results;
+mod rows;
 
 use std::{
     path::PathBuf,
     process::{Command, ExitCode},
 };
 
-use gates::{Kind, Limit, ROWS, Row};
+use gates::{Kind, Limit, Row};
 use results::Results;
+use rows::ROWS;
 
 #[path = "../support/units.rs"]
 mod units;

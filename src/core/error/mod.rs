@@ -161,7 +161,11 @@ impl Error {
     }
 
     pub(crate) fn set_context(&mut self, context: Context) {
-        self.change(|inner| inner.context = context);
+        self.change(|inner| {
+            // What a mesh below has said of its own attempts stays true.
+            let worked_on = inner.context.worked_on || context.worked_on;
+            inner.context = Context { worked_on, ..context };
+        });
     }
 
     /// An endpoint may have worked on an attempt before the last.

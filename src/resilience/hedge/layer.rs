@@ -85,8 +85,8 @@ impl<B> HedgeLayer<B> {
         self.shared.hedging.as_ref()?.wait(self.shared.now()).map(Duration::from_nanos)
     }
 
-    /// Draws the waits' jitter and the chances of more at once from this seed, so that a test meets the same each
-    /// time. Default: at random.
+    /// Draws from this seed whether more are sent at once, so that a test meets the same each time. Default:
+    /// at random.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         let random = Arc::new(Random::seeded(seed));
