@@ -216,7 +216,7 @@ pub fn prepared(uri: &str, host: Option<&[u8]>) {
     let (Some(mut first), Some(mut second)) = (request(), request()) else { return };
     let before = path(&first).filter(|path| path.as_str() != "");
     prepare::http1(&mut first, "10.0.0.1:80");
-    prepare::http2(&mut second, "10.0.0.1:80", false);
+    assert!(prepare::http2(&mut second, "10.0.0.1:80", false));
     assert!(first.headers().contains_key(http::header::HOST));
     assert!(second.uri().authority().is_some() && second.uri().scheme().is_some());
     if let Some(before) = before {

@@ -221,6 +221,21 @@ async fn an_upgrade_over_http2_is_refused_with_its_reason_and_its_endpoint_not_b
 }
 
 #[tokio::test]
+async fn an_upgrade_over_http2_behind_an_endpoint_layer_is_refused_as_well() {
+    let server = Server::named("plain").await;
+    let builder = Mesh::builder().endpoints("users", [server.address()]);
+    let mesh = builder.endpoint_layer(tower::layer::util::Identity::new()).build().unwrap();
+    for _ in 0..10 {
+        let error = mesh.http().send(over(Version::HTTP_2, upgrade())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+        assert!(error.to_string().contains("HTTP/2, which has none"), "{error}");
+    }
+    assert_eq!(server.requests(), 0);
+    let answer = mesh.http().send(support::h2("http://users/")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
 async fn connect_is_refused_with_its_reason() {
     let server = Server::named("plain").await;
     let mesh = mesh(server.address());

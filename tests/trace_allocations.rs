@@ -48,18 +48,23 @@ enum Given<'a> {
 
 /// Allocations per call over HTTP/2 to a peer in memory, the request's own included.
 fn per_call(sampler: Option<Sampler>, given: Given<'_>) -> f64 {
-    measured(sampler, None, given)
+    measured(sampler, None, given, 1)
 }
 
-/// The same with a meter provider.
-fn measured(sampler: Option<Sampler>, meters: Option<&SdkMeterProvider>, given: Given<'_>) -> f64 {
+/// The same with a meter provider, and with so many attempts allowed.
+fn measured(
+    sampler: Option<Sampler>,
+    meters: Option<&SdkMeterProvider>,
+    given: Given<'_>,
+    attempts: u32,
+) -> f64 {
     let runtime = runtime();
     let address: Address = "10.0.0.1:80".parse().unwrap();
     let client = runtime.block_on(async {
         let mut builder = Mesh::builder()
             .endpoints("users.prod", [address])
             .service("users.prod", |s| {
-                s.retry(Retry::standard().attempts(1)).protocol(Protocol::Http2)
+                s.retry(Retry::standard().attempts(attempts)).protocol(Protocol::Http2)
             })
             .connect_layer(Peers::new(Answer::http()));
         if let Some(sampler) = sampler {
@@ -136,7 +141,11 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
     let reader = PeriodicReader::builder(exporter.clone());
     let reader = reader.with_interval(Duration::from_secs(3600)).build();
     let meters = SdkMeterProvider::builder().with_reader(reader).build();
-    let metered = measured(None, Some(&meters), Given::Nothing) - nothing;
+    let metered = measured(None, Some(&meters), Given::Nothing, 1) - nothing;
+    // The head that is kept for a retry has the context in its headers alone.
+    let armed = measured(None, None, Given::Nothing, 3);
+    let kept = measured(None, None, Given::Extension(&sampled), 3) - armed - 1.0;
+    let kept_child = measured(on(), None, Given::Extension(&unsampled), 3) - armed - 1.0;
     println!("without a trace: {nothing:.2} per call; with a meter provider: {metered:+.2}");
     meters.force_flush().unwrap();
     assert!(!exporter.get_finished_metrics().unwrap().is_empty(), "nothing was counted");
@@ -144,6 +153,7 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
     println!(
         "unsampled by its caller: {parent:+.2}, {named_parent:+.2}; by the sampler: {no_parent:+.2}"
     );
+    println!("the same with a retry armed ({armed:.2}): {kept:+.2}, {kept_child:+.2}");
     println!("sampled, with one attempt: {root:+.2} without a parent, {child:+.2} with one");
 
     let noise = 0.05;
@@ -154,6 +164,8 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
         ("passed on from a header", named, 0.0),
         ("unsampled by its caller", parent, 0.0),
         ("unsampled by its caller, from a header", named_parent, 0.0),
+        ("passed on, with a retry armed", kept, 0.0),
+        ("unsampled by its caller, with a retry armed", kept_child, 0.0),
         ("unsampled by the sampler", no_parent, 1.0),
         ("sampled", root, 8.0),
         ("sampled with a parent", child, 9.0),

@@ -14,6 +14,7 @@ pub(crate) mod greeter;
 pub(crate) mod grpc;
 pub(crate) mod peer;
 pub(crate) mod picks;
+pub(crate) mod proofs;
 pub(crate) mod script;
 pub(crate) mod stacks;
 pub(crate) mod subjects;

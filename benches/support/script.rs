@@ -21,11 +21,17 @@ pub(crate) enum Told {
 const ANSWER: u8 = 0;
 const FAIL_ONCE: u8 = 1;
 const SILENCE: u8 = 2;
+const FAIL: u8 = 3;
 
 impl Script {
     /// Answers the next request with 503.
     pub(crate) fn fail_once(&self) {
         self.0.store(FAIL_ONCE, Relaxed);
+    }
+
+    /// Answers every request with 503 from now on.
+    pub(crate) fn fail(&self) {
+        self.0.store(FAIL, Relaxed);
     }
 
     /// Never answers again.
@@ -45,6 +51,7 @@ impl Script {
                 self.0.store(ANSWER, Relaxed);
                 Told::Fail
             }
+            FAIL => Told::Fail,
             _ => Told::Silence,
         }
     }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower_mesh::{
-    Body, Call, Client, Error, ErrorKind, Mesh,
+    Body, Client, Error, Mesh,
     config::{Config, TransportSettings},
     discover::Static,
     transport::Io,
@@ -25,6 +25,7 @@ use tower_mesh::{
 use super::{
     calls::{self, Caller, WARM_UP, drive, read, request},
     peer::{Answer, Peers},
+    proofs::prove,
     script::Script,
 };
 
@@ -79,10 +80,10 @@ struct BareCaller {
 
 /// A mesh over the same peers.
 pub(crate) struct Meshed {
-    runtime: Runtime,
-    mesh: Mesh,
+    pub(super) runtime: Runtime,
+    pub(super) mesh: Mesh,
     caller: MeshCaller,
-    script: Script,
+    pub(super) script: Script,
 }
 
 #[derive(Clone)]
@@ -161,12 +162,16 @@ impl Meshed {
     }
 
     pub(crate) fn build(work: Work, timeout: Duration) -> Self {
+        Self::of(config(work, timeout))
+    }
+
+    pub(super) fn of(config: Config) -> Self {
         let runtime = calls::runtime();
         let peers = Peers::new(Answer::http());
         let script = peers.script.clone();
         let (mesh, client) = runtime.block_on(async move {
             let mesh = Mesh::builder()
-                .source(Static::new(config(work, timeout)))
+                .source(Static::new(config))
                 .connect_layer(peers)
                 .seed(7)
                 .build()
@@ -187,9 +192,13 @@ impl Meshed {
         drive(&self.runtime, concurrency, calls, &MeshCaller(self.mesh.http()));
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.caller.0
+    }
+
     /// One call, answered or not.
-    fn send(&self) -> Result<StatusCode, Error> {
-        let response = self.caller.0.send(request::<Body>(Method::POST));
+    pub(super) fn send(&self, request: Request<Body>) -> Result<StatusCode, Error> {
+        let response = self.caller.0.send(request);
         self.runtime.block_on(calls::patiently(response)).map(|response| response.status())
     }
 }
@@ -201,62 +210,15 @@ impl Caller for MeshCaller {
     }
 }
 
-/// Shows that the configuration that is measured works: each part does what it is told.
-pub(crate) fn prove(work: Work) {
-    if work == Work::Balance {
-        return;
-    }
-    // A call that is not answered ends by the configured timeout.
-    let meshed = Meshed::build(work, Duration::from_secs(1));
-    meshed.run(1, 9);
-    meshed.script.silence();
-    let error = meshed.send().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-
-    if work == Work::Idle {
-        let meshed = Meshed::build(work, TIMEOUT);
-        let described = meshed.mesh.describe().to_string();
-        for part in IDLE {
-            assert!(described.contains(part), "{part} in {described}");
-        }
-        assert!(meshed.mesh.describe().refused.is_empty(), "{described}");
-    }
-
-    // A 503 is survived when and only when a retry is armed.
-    let meshed = Meshed::build(work, TIMEOUT);
-    meshed.run(1, 9);
-    meshed.script.fail_once();
-    let status = meshed.send().unwrap();
-    assert!(meshed.script.is_plain(), "the failure was not delivered");
-    let is_armed = matches!(work, Work::Armed | Work::Idle);
-    assert_eq!(status.is_success(), is_armed, "{status}");
-
-    // The breaker of the cluster, which is lower than the limit of the service, refuses what is too much.
-    let meshed = Meshed::build(work, TIMEOUT);
-    meshed.run(1, 9);
-    meshed.script.silence();
-    let refused = meshed.runtime.block_on(async {
-        let calls: Vec<_> = (0..=LIMIT)
-            .map(|_| {
-                let mut request = request::<Body>(Method::POST);
-                request.extensions_mut().insert(Call::new().timeout(Duration::from_millis(200)));
-                tokio::spawn(meshed.caller.0.send(request))
-            })
-            .collect();
-        let mut refused = 0;
-        for call in calls {
-            let error = call.await.unwrap().unwrap_err();
-            refused += usize::from(error.kind() == ErrorKind::Overloaded);
-        }
-        refused
-    });
-    assert!(refused > 0, "nothing was refused over the limit");
-}
-
-/// Calls in flight that the limits allow.
+/// Calls in flight that the breaker of the cluster allows.
 pub(crate) const LIMIT: u32 = 128;
 
 pub(crate) fn config(work: Work, timeout: Duration) -> Config {
+    limited(work, timeout, LIMIT)
+}
+
+/// The same with a breaker that allows so many calls in flight.
+pub(super) fn limited(work: Work, timeout: Duration, breaker: u32) -> Config {
     let endpoints = json!([
         {"address": "10.0.0.1:80"}, {"address": "10.0.0.2:80"}, {"address": "10.0.0.3:80"},
     ]);
@@ -287,7 +249,7 @@ pub(crate) fn config(work: Work, timeout: Duration) -> Config {
             "max_requests": 2 * LIMIT,
             "retry": retry,
         });
-        let breakers = json!({"max_requests": LIMIT});
+        let breakers = json!({"max_requests": breaker});
         let (policy, breakers, filters) = match work {
             Work::Idle => (
                 with(policy, idle_policy(timeout)),
@@ -325,19 +287,6 @@ pub(crate) fn config(work: Work, timeout: Duration) -> Config {
     };
     serde_json::from_value(config).unwrap()
 }
-
-/// What a description tells of a mesh in which all of it is configured.
-const IDLE: [&str; 9] = [
-    "authorize",
-    "rate_limit",
-    "fault",
-    "throttle.window",
-    "admission_control.window",
-    "adaptive_concurrency.min_concurrency",
-    "hedge.delay",
-    "retry.throttle.max_tokens",
-    "breakers.max_pending",
-];
 
 /// Every filter that decides about a call, none of which ever decides against one.
 fn idle_filters() -> Value {

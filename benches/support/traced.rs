@@ -22,7 +22,8 @@ use crate::support::{
     calls::{self, Caller, WARM_UP, drive, read, request},
     grpc::{self, Run, Under},
     peer::{Answer, Peers},
-    subjects::{self, TIMEOUT, Work, config},
+    proofs::prove,
+    subjects::{TIMEOUT, Work, config},
 };
 
 /// What is said of the trace of each call.
@@ -148,7 +149,7 @@ impl Traced {
         let peers = Peers::new(Answer::http());
         let spans = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&spans);
-        subjects::prove(work);
+        prove(work);
         let (client, exported) = runtime.block_on(async move {
             let mut exported = None;
             let mut builder = Mesh::builder()

@@ -100,7 +100,11 @@ impl<X: Upstream> Balancer<X> {
         {
             let view: &View<X> = &shelf;
             let picker = Picker::untried(&view.all.set, now, random);
-            match view.policy.plain(view.form, &view.all, picker, hash) {
+            let drawn = match view.policy.plain(view.form, &view.all, picker, hash) {
+                Err(None) => view.straight(picker, hash),
+                drawn => drawn,
+            };
+            match drawn {
                 Ok((endpoint, live)) => {
                     let (endpoint, decay, marks) = (Arc::clone(endpoint), view.decay, view.marks);
                     count(marks, live, now);
@@ -145,8 +149,13 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask::any(now, random, &[]).hashed(hash);
         let view = self.view.load();
-        view.decide_drawn(&ask, Some((one, other)), |chosen| self.take(&view, chosen, now))
-            .or_else(|error| self.pick_again(&view, ask, error))
+        let take = |chosen: Chosen<'_, X>| self.take(&view, chosen, now);
+        let picked = if view.placed.is_some() {
+            view.choose_drawn(&ask, &|| self.wake(), (one, other), take)
+        } else {
+            view.decide_drawn(&ask, Some((one, other)), take)
+        };
+        picked.or_else(|error| self.pick_again(&view, ask, error))
     }
 
     /// Whom a pick has looked at may have left meanwhile, all of them: then others are there.

@@ -12,7 +12,7 @@ use super::{
     decide::Chosen,
     endpoint::{Endpoint, Upstream},
     hash::Spread,
-    pick::{Mode, Picker, Rank, scale, standing},
+    pick::{Drawn, Mode, Picker, Plain, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
     view::{Group, Placed, View},
@@ -53,6 +53,38 @@ impl<X: Upstream> View<X> {
         };
         Way { view: self, plan, ask, mode: &mode }.pick(wakes).map(then)
     }
+
+    /// A pick that goes by the policy alone, as the plan, if there is one, asks nothing of it now. Else
+    /// nothing is drawn.
+    #[inline(never)]
+    pub(super) fn straight<'a>(&'a self, picker: Picker<'a, X>, hash: Option<u64>) -> Plain<'a, X> {
+        match &self.placed {
+            Some(placed) if placed.is_straight && placed.plan.asks_nothing() => {
+                self.policy.plain_elsewhere(&self.all, picker, hash)
+            }
+            _ => Err(None),
+        }
+    }
+
+    /// What becomes of who was drawn so and is not plainly good.
+    pub(super) fn choose_drawn<T>(
+        &self,
+        ask: &Ask<'_, X>,
+        wakes: &dyn Fn(),
+        drawn: Drawn<'_, X>,
+        then: impl FnOnce(Chosen<'_, X>) -> T,
+    ) -> Result<T, PickError> {
+        let placed = self.placed.as_ref().filter(|placed| placed.is_straight);
+        let plan = placed.map(|placed| &placed.plan).filter(|plan| plan.asks_nothing());
+        let Some((plan, level)) = plan.and_then(|plan| Some((plan, plan.levels.first()?))) else {
+            // It is not so any more.
+            return self.choose(ask, wakes, then);
+        };
+        let mode = Mode { worst: Cell::new(Rank::Young), ..Mode::new(ask) };
+        let way = Way { view: self, plan, ask, mode: &mode };
+        way.look_as(level, false);
+        way.of_drawn(wakes, (0, way.whole(level)), drawn).map(then)
+    }
 }
 
 impl<'a, X: Upstream> Way<'a, X> {
@@ -81,22 +113,25 @@ impl<'a, X: Upstream> Way<'a, X> {
             }
             return self.elsewhere(wakes, index, group);
         }
-        match self.view.policy.plain_elsewhere(
-            group,
-            Picker::new(&group.set, self.ask),
-            self.ask.hash,
-        ) {
-            Ok((endpoint, live)) => return Ok((endpoint, Some(live))),
-            Err(None) => {}
-            Err(Some(drawn)) => {
-                if let Some(endpoint) =
-                    self.view.policy.ranked(group, self.picker(group), self.ask, drawn)
-                {
-                    return Ok((endpoint, None));
-                }
-            }
+        let picker = Picker::new(&group.set, self.ask);
+        match self.view.policy.plain_elsewhere(group, picker, self.ask.hash) {
+            Ok((endpoint, live)) => Ok((endpoint, Some(live))),
+            Err(None) => self.elsewhere(wakes, index, group),
+            Err(Some(drawn)) => self.of_drawn(wakes, (index, group), drawn),
         }
-        self.elsewhere(wakes, index, group)
+    }
+
+    /// Goes on from what was drawn and is not plainly good.
+    fn of_drawn(
+        &self,
+        wakes: &dyn Fn(),
+        (index, group): (usize, &'a Group<X>),
+        drawn: Drawn<'a, X>,
+    ) -> Result<Chosen<'a, X>, PickError> {
+        match self.view.policy.ranked(group, self.picker(group), self.ask, drawn) {
+            Some(endpoint) => Ok((endpoint, None)),
+            None => self.elsewhere(wakes, index, group),
+        }
     }
 
     /// One of a group that gets nothing, where it is time to see whether it is well again.

@@ -10,7 +10,7 @@ use crate::{
     core::{
         Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Outgoing, Phase, WireFailure, grpc,
     },
-    transport::{Pool, SendError, Sent},
+    transport::{Pool, SendError, Sent, prepare::no_upgrade},
 };
 
 /// The transport of one endpoint, as the service that endpoint layers wrap.
@@ -37,7 +37,9 @@ impl Erased for Transport {
                     }
                 },
             };
-            lease.prepare(&mut request, &name);
+            if !lease.prepare(&mut request, &name) {
+                return Err(no_upgrade().endpoint_named(&name).into());
+            }
             let Sent { response, held, first } = lease.send(request).await.map_err(|failure| {
                 let SendError { kind, request, fresh, refused, source } = failure;
                 if let Some(refused) = refused {

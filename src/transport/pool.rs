@@ -76,12 +76,6 @@ impl Drop for Berth {
 // === impl Lease ===
 
 impl Lease {
-    /// Whether it is of HTTP/2.
-    #[inline]
-    pub(crate) fn is_http2(&self) -> bool {
-        matches!(self, Self::H2(_))
-    }
-
     /// Which of several addresses of its endpoint its connection leads to; none where there is one alone,
     /// or whoever made the connection has not said.
     pub(crate) fn at(&self) -> Option<&Arc<Peer>> {
@@ -91,11 +85,16 @@ impl Lease {
         }
     }
 
-    /// Gives the request its form on the wire; `endpoint` names it where it itself names nobody.
-    pub(crate) fn prepare(&self, request: &mut Request<Outgoing>, endpoint: &str) {
+    /// Gives the request its form on the wire; `endpoint` names it where it itself names nobody. False
+    /// of one that its protocol cannot carry ([`no_upgrade`](prepare::no_upgrade)).
+    #[must_use]
+    pub(crate) fn prepare(&self, request: &mut Request<Outgoing>, endpoint: &str) -> bool {
         match self {
             Self::H2(lease) => prepare::http2(request, endpoint, lease.secured),
-            Self::H1(_) => prepare::http1(request, endpoint),
+            Self::H1(_) => {
+                prepare::http1(request, endpoint);
+                true
+            }
         }
     }
 

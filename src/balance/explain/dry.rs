@@ -68,7 +68,8 @@ impl<X: Upstream> View<X> {
         let placed = self.placed.as_ref().map(|placed| {
             let parts = placed.parts.iter();
             let parts = parts.map(|(id, (labels, plan))| (*id, (labels.clone(), plan.copied())));
-            Box::new(Placed { plan: placed.plan.copied(), parts: parts.collect() })
+            let (is_straight, parts) = (placed.is_straight, parts.collect());
+            Box::new(Placed { is_straight, plan: placed.plan.copied(), parts })
         });
         Self {
             all: self.all.copied(),

@@ -120,6 +120,12 @@ impl<X> Level<X> {
         Load { healthy: word & 0xff, degraded: word >> 8 & 0xff, panic: word >> 16 != 0 }
     }
 
+    /// Whether every call is for its healthy endpoints.
+    #[inline]
+    pub(in crate::balance) fn gets_all(&self) -> bool {
+        self.load.load(Relaxed) == 100
+    }
+
     /// Notes what it gets, and gives what it got before.
     pub(in crate::balance) fn set_load(&self, load: Load) -> Load {
         let before = self.load();

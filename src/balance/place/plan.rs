@@ -130,6 +130,20 @@ impl<X: Upstream> Plan<X> {
         }
     }
 
+    /// Whether it is one level of all endpoints, each as good a place for a call as any other.
+    pub(in crate::balance) fn is_whole(&self) -> bool {
+        let [level] = &*self.levels else { return false };
+        !self.is_subset && level.whole.is_none() && level.parts.is_empty() && level.edges.is_empty()
+    }
+
+    /// Notes a pick; whether it may go to whoever is good, as the first level gets every call and
+    /// nobody is to be tried out.
+    #[inline]
+    pub(in crate::balance) fn asks_nothing(&self) -> bool {
+        self.used.leave();
+        self.trial.load(Relaxed) == 0 && self.levels.first().is_some_and(Level::gets_all)
+    }
+
     /// The level that a random word falls on, and whether its degraded endpoints are meant.
     pub(in crate::balance) fn level(&self, percent: u32) -> (usize, bool) {
         if self.levels.len() == 1 {

@@ -696,9 +696,11 @@ fn whoever_claims_the_probe_of_a_suspect_makes_it() {
 
 #[test]
 fn a_grpc_server_that_throws_at_once_draws_no_calls() {
-    let mut clusters = vec![under(&config::Balancer::default())];
-    #[cfg(feature = "orca")]
-    clusters.push(under(&config::Balancer::Prequal(config::Prequal::default())));
+    let clusters = [
+        under(&config::Balancer::default()),
+        #[cfg(feature = "orca")]
+        under(&config::Balancer::Prequal(config::Prequal::default())),
+    ];
     for cluster in clusters {
         let mut sim = Sim::of(&config::Balancer::default(), 5);
         sim.balancer.settle(&cluster);

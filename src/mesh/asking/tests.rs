@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     config,
     discover::{self, Discover, Publisher, Static},
-    mesh::{Client, Mesh, UnknownNames, Whose},
+    mesh::{Client, Mesh, Whose},
 };
 
 /// A source that looks names up: what is asked is read, and answered, by the test.
@@ -369,6 +369,7 @@ async fn calls_that_are_answered_without_a_cluster_count_as_used() {
 #[cfg(feature = "dns")]
 mod by_dns {
     use super::*;
+    use crate::mesh::UnknownNames;
 
     async fn mesh() -> (Mesh, Looker) {
         let builder = Mesh::builder().unknown_names(UnknownNames::Dns);

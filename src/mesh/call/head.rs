@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn http_is_not_called_https_when_a_secured_endpoint_gives_a_request_back() {
         let mut request = request("http://users/1?a=b");
-        prepare::http2(&mut request, "10.0.0.1:80", true);
+        assert!(prepare::http2(&mut request, "10.0.0.1:80", true));
         assert_eq!(request.uri(), "https://users/1?a=b");
         restore_scheme(&mut request, false);
         assert_eq!(request.uri(), "http://users/1?a=b");

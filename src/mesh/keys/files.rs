@@ -98,7 +98,7 @@ impl Keys {
     }
 
     /// Whether files of this name are still to take the place of others.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "tls-aws-lc-rs"))]
     pub(crate) fn is_changing(&self, name: &str) -> bool {
         let by = self.files.get(name).into_iter().flat_map(|by| by.values());
         by.map(|read| &read.next).any(Option::is_some)

@@ -1,6 +1,8 @@
 //! What is gone is forgotten: services, clusters, budgets, names, meters.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+#[cfg(feature = "dns")]
+use std::time::Duration;
 
 use super::{super::Mesh, address, mesh};
 use crate::{Body, config};

@@ -2,11 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, Request};
+use http::{Extensions, HeaderMap, Request};
 
 use super::{
     CallStart, TraceContext,
-    context::{BAGGAGE, TRACEPARENT, TRACESTATE},
+    context::{BAGGAGE, Named, TRACEPARENT, TRACESTATE},
     recorder::{Pair, Parent, Recorder, Started, Tracer},
     traceparent::Ids,
 };
@@ -56,10 +56,9 @@ impl Tracing {
         }
         if request.headers().contains_key(TRACEPARENT) {
             mark(request.headers_mut());
-        } else if let Some(context) = request.extensions().get::<TraceContext>() {
+        } else if let Some(context) = take(request.extensions_mut()) {
             //= W3C Trace Context §"Mutating the traceparent Field": unmodified header propagation
             //= may be implemented in a service which does not collect tracing information
-            let context = context.clone();
             context.write_owned(request.headers_mut());
         }
     }
@@ -97,13 +96,17 @@ impl Tracing {
         request: &mut Request<Outgoing>,
         random: &Random,
     ) -> Option<Box<dyn Recorder>> {
-        let ids = if self.is_told() { TraceContext::ids_of(request.headers()) } else { None };
+        let is_told = self.is_told();
+        let named = if is_told { Named::of(request.headers()) } else { Named::default() };
+        let ids = named.parent.and_then(|parent| Ids::parse(parent.as_bytes()));
+        let has_state = named.has_state;
         if ids.is_some_and(|ids| !ids.is_sampled()) {
             mark(request.headers_mut());
             return None;
         }
         let given = match ids {
             Some(_) => TraceContext::from_headers(request.headers()),
+            None if is_told => take(request.extensions_mut()),
             None => request.extensions().get::<TraceContext>().cloned(),
         };
         let current = match given {
@@ -113,8 +116,8 @@ impl Tracing {
         let is_sampled = |parent: &TraceContext| parent.is_sampled();
         if !given.as_ref().or(current.as_ref()).is_none_or(is_sampled) {
             // Its caller has decided for the whole trace; a child that is recorded has no parent.
-            if let (Some(parent), true) = (given.or(current), self.is_told()) {
-                parent.write_owned(request.headers_mut());
+            if let (Some(parent), true) = (given.or(current), is_told) {
+                parent.write_over(request.headers_mut(), has_state);
             }
             return None;
         }
@@ -139,8 +142,8 @@ impl Tracing {
         match started {
             Started::Recorded(recorder) => Some(recorder),
             Started::Unsampled(context) => {
-                if let (Some(context), true) = (context, self.is_told()) {
-                    context.write_owned(request.headers_mut());
+                if let (Some(context), true) = (context, is_told) {
+                    context.write_over(request.headers_mut(), has_state);
                 }
                 None
             }
@@ -152,6 +155,17 @@ impl fmt::Debug for Tracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracing").field("propagation", &self.propagation).finish_non_exhaustive()
     }
+}
+
+/// Takes the context that is written into the headers from here on: a copy of the request's head would
+/// copy both.
+fn take(extensions: &mut Extensions) -> Option<TraceContext> {
+    let context = extensions.remove::<TraceContext>()?;
+    if extensions.is_empty() {
+        // So is what is left of it.
+        *extensions = Extensions::new();
+    }
+    Some(context)
 }
 
 /// Keeps what differs from call to call out of HTTP/2's header table.

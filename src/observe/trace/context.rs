@@ -28,7 +28,8 @@ pub(super) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// ```
 ///
 /// Where no tracer is given to the mesh it goes out as it came. With one, the spans of the call
-/// are its children. A `traceparent` header of the outgoing request wins over it.
+/// are its children. A `traceparent` header of the outgoing request wins over it. Attempt layers and
+/// what is below them find it in the headers.
 ///
 /// Cloning it allocates nothing.
 #[derive(Clone)]
@@ -39,6 +40,39 @@ pub struct TraceContext {
     parent: Option<HeaderValue>,
     state: Option<HeaderValue>,
     baggage: Option<HeaderValue>,
+}
+
+/// Headers up to which a pass over all of them costs less than looking two up.
+const FEW: usize = 16;
+
+/// What of a trace the headers of a request name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Named<'a> {
+    /// The one `traceparent`.
+    pub(super) parent: Option<&'a HeaderValue>,
+    /// There is a `tracestate`.
+    pub(super) has_state: bool,
+}
+
+// === impl Named ===
+
+impl<'a> Named<'a> {
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+        if headers.len() > FEW {
+            let mut all = headers.get_all(TRACEPARENT).iter();
+            let parent = all.next().filter(|_| all.next().is_none());
+            return Self { parent, has_state: headers.contains_key(TRACESTATE) };
+        }
+        let (mut parents, mut parent, mut has_state) = (0, None, false);
+        for (name, value) in headers {
+            if *name == TRACEPARENT {
+                (parents, parent) = (parents + 1, Some(value));
+            } else if *name == TRACESTATE {
+                has_state = true;
+            }
+        }
+        Self { parent: parent.filter(|_| parents == 1), has_state }
+    }
 }
 
 // === impl TraceContext ===
@@ -89,21 +123,20 @@ impl TraceContext {
 
     /// The same without a copy.
     pub(crate) fn write_owned(self, headers: &mut HeaderMap) {
+        self.write_over(headers, true);
+    }
+
+    /// The same over headers of which is known whether there is a `tracestate` among them.
+    pub(super) fn write_over(self, headers: &mut HeaderMap, has_state: bool) {
         headers.insert(TRACEPARENT, self.parent.unwrap_or_else(|| value(&self.ids.text())));
         match self.state {
             Some(state) => drop(headers.insert(TRACESTATE, state)),
-            None => drop(headers.remove(TRACESTATE)),
+            None if has_state => drop(headers.remove(TRACESTATE)),
+            None => {}
         }
         if let Some(baggage) = self.baggage {
             headers.insert(BAGGAGE, baggage);
         }
-    }
-
-    /// The ids alone of the one `traceparent` of a request.
-    pub(super) fn ids_of(headers: &HeaderMap) -> Option<Ids> {
-        let mut all = headers.get_all(TRACEPARENT).iter();
-        let (Some(given), None) = (all.next(), all.next()) else { return None };
-        Ids::parse(given.as_bytes())
     }
 
     /// The id of the whole trace.
@@ -250,6 +283,28 @@ mod tests {
         let inbound = headers(&[("traceparent", PARENT), ("traceparent", PARENT)]);
         assert_eq!(TraceContext::from_headers(&inbound), None);
         assert_eq!(TraceContext::from_headers(&headers(&[("tracestate", "foo=1")])), None);
+    }
+
+    #[test]
+    fn few_headers_and_many_name_the_same() {
+        for others in [0, FEW, 4 * FEW] {
+            let mut map = HeaderMap::new();
+            for n in 0..others {
+                let name: HeaderName = format!("x-{n}").parse().unwrap();
+                map.insert(name, HeaderValue::from_static("1"));
+            }
+            let said = |map: &HeaderMap| {
+                let Named { parent, has_state } = Named::of(map);
+                (parent.cloned(), has_state)
+            };
+            assert_eq!(said(&map), (None, false), "{others}");
+            map.insert(TRACEPARENT, HeaderValue::from_static(PARENT));
+            assert_eq!(said(&map), (Some(HeaderValue::from_static(PARENT)), false), "{others}");
+            map.insert(TRACESTATE, HeaderValue::from_static("a=1"));
+            assert_eq!(said(&map), (Some(HeaderValue::from_static(PARENT)), true), "{others}");
+            map.append(TRACEPARENT, HeaderValue::from_static(PARENT));
+            assert_eq!(said(&map), (None, true), "{others}");
+        }
     }
 
     #[test]

@@ -11,6 +11,36 @@ fn the_first_priority_gets_everything_while_it_is_well() {
     }
 }
 
+/// Outlier detection alone makes a plan, and asks nothing of a pick while its endpoints are well.
+#[test]
+fn only_a_plan_of_equals_is_gone_past() {
+    let straight = |cluster: &Cluster, endpoints: Vec<config::Endpoint>| {
+        let world = World::new(cluster, Here::default(), endpoints);
+        let view = world.balancer.read();
+        view.placed.as_ref().map(|placed| placed.is_straight)
+    };
+    let alike = || (1..=4).map(endpoint).collect::<Vec<_>>();
+    let watched = |cluster: Cluster| Cluster {
+        outlier_detection: Some(config::OutlierDetection::default()),
+        ..cluster
+    };
+    assert_eq!(straight(&round_robin(), alike()), None);
+    assert_eq!(straight(&watched(round_robin()), alike()), Some(true));
+    assert_eq!(straight(&watched(pick_first()), alike()), Some(false));
+    let ramped = Cluster { slow_start: Some(config::SlowStart::default()), ..round_robin() };
+    assert_eq!(straight(&ramped, alike()), Some(false));
+    assert_eq!(straight(&round_robin(), vec![at(1, 0), at(2, 1)]), Some(false));
+    let zones = vec![of_zone(1, "a"), of_zone(2, "b")];
+    let aware = balanced(zone_aware(ZoneAware::default()));
+    assert_eq!(straight(&aware, zones), Some(false));
+    let random = config::RandomSubsetting { size: Some(2), above: Some(0), ..Default::default() };
+    let few = balanced(Balancing {
+        subsetting: Some(Subsetting::Random(random)),
+        ..Balancing::default()
+    });
+    assert_eq!(straight(&few, alike()), Some(false));
+}
+
 #[test]
 fn the_next_priority_takes_over_what_the_first_cannot_carry() {
     for cluster in policies() {

@@ -7,7 +7,7 @@ use crate::{
     core::{BoxError, Error, ErrorKind, Origin, Phase, Refusal, WireFailure},
     mesh::call::{Caller, first::outcome_of, refusals},
     resilience::{exchange, retry},
-    transport::{ConnectError, SendError},
+    transport::{ConnectError, SendError, prepare::no_upgrade},
 };
 
 impl Attempt {
@@ -35,16 +35,13 @@ impl Attempt {
         error
     }
 
-    /// HTTP/2 has no `Upgrade`, and would lose it on the way.
+    /// The protocol of its connection cannot carry it.
     #[cold]
     pub(super) fn unfit(&mut self, caller: &Caller) -> Error {
         self.state = State::Done;
         self.finish(caller, Outcome::Ignored, ErrorKind::InvalidRequest);
         self.met = Met::Fatal;
-        //= RFC 9113 §8.6: HTTP/2 removes support for `Upgrade` and 101
-        Error::new(ErrorKind::InvalidRequest, Phase::Request)
-            .detail("it asks for an upgrade, and its connection speaks HTTP/2, which has none")
-            .check("`protocol: http1` of the cluster")
+        no_upgrade()
     }
 
     /// The request, or the connection that it was sent on, has failed.
@@ -135,7 +132,8 @@ impl Attempt {
         // A connection that was closed while idle says nothing about its endpoint.
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         let outcome = match (met, error.kind()) {
-            _ if blameless || error.kind() == ErrorKind::Shutdown => Outcome::Ignored,
+            _ if blameless => Outcome::Ignored,
+            (_, ErrorKind::Shutdown | ErrorKind::InvalidRequest) => Outcome::Ignored,
             (_, ErrorKind::Timeout) => Outcome::Timeout,
             (Met::NeverSent, _) => Outcome::Connect,
             (Met::Reset, _) => Outcome::Reset,

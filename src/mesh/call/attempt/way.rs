@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use http::{Request, Version, header::UPGRADE};
+use http::{Request, Version};
 
 use super::State;
 use crate::{
@@ -34,11 +34,10 @@ pub(super) struct Original {
 impl Way<'_> {
     #[inline(always)]
     pub(super) fn send(&mut self, lease: Lease, endpoint: &str) -> State {
-        if let Some(request) = &mut self.request {
-            if lease.is_http2() && request.headers().contains_key(UPGRADE) {
-                return State::Unfit;
-            }
-            lease.prepare(request, endpoint);
+        if let Some(request) = &mut self.request
+            && !lease.prepare(request, endpoint)
+        {
+            return State::Unfit;
         }
         self.sent.set(self.request.take().map(|request| lease.send(request)));
         State::Send
