@@ -33,11 +33,8 @@ fn only_a_plan_of_equals_is_gone_past() {
     let zones = vec![of_zone(1, "a"), of_zone(2, "b")];
     let aware = balanced(zone_aware(ZoneAware::default()));
     assert_eq!(straight(&aware, zones), Some(false));
-    let random = config::RandomSubsetting { size: Some(2), above: Some(0), ..Default::default() };
-    let few = balanced(Balancing {
-        subsetting: Some(Subsetting::Random(random)),
-        ..Balancing::default()
-    });
+    let random = config::RandomSubset { size: Some(2), above: Some(0), seed: Some(1) };
+    let few = Cluster { subsetting: Some(Subsetting::Random(random)), ..round_robin() };
     assert_eq!(straight(&few, alike()), Some(false));
 }
 
