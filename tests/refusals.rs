@@ -1,22 +1,45 @@
 //! A refusal says what refused the call and whose limit that is: in its text, its flag, an event, a count.
+//! It costs the retry budget nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test fails by panicking"
+    clippy::float_cmp,
+    reason = "a test fails by panicking, and counts are whole"
 )]
 
 mod support;
 
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::task::JoinSet;
 use tower_mesh::{
     Call, Client, Error, Event, Mesh, Refusal,
-    config::{Filter, Match, PathMatch, RateLimit, Route, Service, TokenBucket, WeightedCluster},
+    config::{
+        Authorization, AuthorizationRule, Budget, Cluster, Criticality, DescriptorPart,
+        DropOverload, Filter, GlobalRateLimit, Health, Match, PathMatch, RateDescriptor, RateLimit,
+        Retry, Route, Service, TokenBucket, WeightedCluster,
+    },
 };
 
 use support::{
-    Recorder, SERVICE,
+    Leaves, Pipes, Recorder, Reply, SERVICE, cluster, get,
     leaf::answer,
-    protected::{MILLI, SECOND, adaptive, admission, call, held, mesh, service, throttle},
+    protected::{MILLI, SECOND, adaptive, admission, call, held, mesh, say, service, throttle},
+    published,
+    server::body,
+    status,
 };
 
 /// A route of this name for the path of the same name.
@@ -131,4 +154,148 @@ fn counted(mesh: &Mesh, why: Refusal) -> f64 {
         _ => "concurrency",
     };
     mesh.metrics().total("mesh.client.calls.refused", &[("mesh.refusal", code)])
+}
+
+/// The places of the service, of limits that everything is over, and of limits that do not answer.
+const USERS: usize = 0;
+const OVER: usize = 1;
+const DOWN: usize = 2;
+
+/// They count the calls of the service, which refuses, fails, or never answers, by the path.
+fn servers(sent: &Arc<AtomicUsize>) -> Pipes {
+    let sent = Arc::clone(sent);
+    Pipes::http(move |address, request| {
+        let sent = Arc::clone(&sent);
+        async move {
+            let (head, upload) = request.into_parts();
+            drop(upload.collect().await);
+            if address == Leaves::address(OVER) {
+                return over_limit();
+            }
+            if address == Leaves::address(DOWN) {
+                return status(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            sent.fetch_add(1, SeqCst);
+            match head.uri.path() {
+                "/throttled" => status(StatusCode::SERVICE_UNAVAILABLE),
+                "/admitted" => status(StatusCode::INTERNAL_SERVER_ERROR),
+                _ => std::future::pending().await,
+            }
+        }
+    })
+}
+
+/// The message `overall_code: OVER_LIMIT` of `envoy.service.ratelimit.v3`, and that it has succeeded.
+fn over_limit() -> Reply {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let frames = [
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 2, 8, OVER_LIMIT]))),
+        Ok(Frame::trailers(trailers)),
+    ];
+    let mut reply = Response::new(body(StreamBody::new(stream::iter(frames))));
+    let grpc = HeaderValue::from_static("application/grpc");
+    reply.headers_mut().insert("content-type", grpc);
+    reply
+}
+
+const OVER_LIMIT: u8 = 2;
+
+/// Asks this cluster about every call, which fails without an answer.
+fn asking(limits: &str) -> Filter {
+    let mut limit = GlobalRateLimit::new(limits, "shop");
+    limit.fail_closed = Some(true);
+    limit.describe = vec![RateDescriptor::new([DescriptorPart::DestinationCluster])];
+    Filter::GlobalRateLimit(Box::new(limit))
+}
+
+/// What refuses calls to this path, sooner or later.
+fn refusing() -> Vec<(Refusal, &'static str, Service, Cluster)> {
+    let plain = || cluster([Leaves::address(USERS)]);
+    let by_filter = |why, path, filter| (why, path, service([filter]), plain());
+    let by_service = |why, calls, criticality| {
+        let mut limited = service([]);
+        limited.policy.max_requests = Some(calls);
+        limited.policy.criticality = criticality;
+        (why, "/", limited, plain())
+    };
+    let by_cluster = |why, edit: fn(&mut Cluster)| {
+        let mut limited = plain();
+        edit(&mut limited);
+        (why, "/", service([]), limited)
+    };
+    let mut nobody = Authorization::default();
+    nobody.rules = vec![AuthorizationRule::deny("nobody")];
+    let admission = admission(|it| it.min_per_second = Some(0.0));
+    let mut refusing = vec![
+        by_filter(Refusal::Denied, "/", Filter::Authorize(nobody)),
+        by_filter(Refusal::RateLimited, "/", one_token()),
+        by_filter(Refusal::AdaptiveConcurrency, "/", one_in_flight()),
+        by_filter(Refusal::Throttled, "/throttled", throttle(|_| {})),
+        by_filter(Refusal::AdmissionControl, "/admitted", admission),
+        by_service(Refusal::Concurrency, 1, None),
+        by_service(Refusal::Shed, 10, Some(Criticality::Sheddable)),
+        by_cluster(Refusal::MaxRequests, |it| {
+            it.breakers.get_or_insert_default().max_requests = Some(1);
+        }),
+        by_cluster(Refusal::MaxPending, |it| {
+            let breakers = it.breakers.get_or_insert_default();
+            (breakers.max_connections, breakers.max_pending) = (Some(1), Some(1));
+        }),
+        by_cluster(Refusal::Queue, |it| {
+            it.endpoints[0].health = Health::Draining;
+            it.queue.get_or_insert_default().capacity = Some(1);
+        }),
+        by_cluster(Refusal::Dropped, |it| it.drops = vec![DropOverload::new("all", 100.0)]),
+    ];
+    if cfg!(feature = "rls") {
+        refusing.push(by_filter(Refusal::GlobalRateLimited, "/", asking("over")));
+        refusing.push(by_filter(Refusal::RateLimitUnavailable, "/", asking("down")));
+    }
+    refusing
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_refused_call_takes_from_the_retry_budget_or_pays_into_it() {
+    // What the service answers is not retried, so that nothing is taken out; a call pays one in.
+    let budget = Budget::new(1.0).min_per_second(0).ttl(60 * SECOND);
+    let retry = Retry::standard().on_status([502]).budget(budget);
+    for (why, path, mut service, users) in refusing() {
+        service.policy.retry = Some(retry.clone());
+        let sent = Arc::new(AtomicUsize::new(0));
+        let builder = Mesh::builder().connect_layer(servers(&sent)).seed(7);
+        let (mesh, _publisher) = published(builder, |publisher| {
+            let at = |place| cluster([Leaves::address(place)]);
+            for (name, cluster) in [(SERVICE, users), ("over", at(OVER)), ("down", at(DOWN))] {
+                publisher.cluster(name, cluster).unwrap();
+            }
+            say(publisher, service);
+        })
+        .await;
+        let client = mesh.client(SERVICE).unwrap();
+        let mut events = Recorder::of(&mesh);
+        let seen = || {
+            let of = [("mesh.service", SERVICE)];
+            let balance = mesh.metrics().total("mesh.client.retry_budget.balance", &of);
+            (balance, sent.load(SeqCst))
+        };
+        // One that is let in is answered at once, or stays in flight.
+        let (mut calls, mut let_in) = (JoinSet::new(), 0_u32);
+        let (before, error) = loop {
+            assert!(let_in < 2_000, "{why}: nothing is refused");
+            let before = seen();
+            calls.spawn(client.send(get(path)));
+            tokio::time::sleep(10 * MILLI).await;
+            events.events();
+            if let Some(Err(error)) = calls.try_join_next().map(Result::unwrap) {
+                break (before, error);
+            }
+            let_in += 1;
+        };
+        assert_eq!(error.refusal(), Some(why), "{error}");
+        assert_eq!(before.0, f64::from(let_in), "{why}: what each that was let in has paid");
+        assert_eq!(seen(), before, "the balance, and what was sent: {error}");
+        assert_eq!(events.retries(), [""; 0], "{error}");
+        assert_eq!(events.refusals(), [""; 0], "{error}");
+    }
 }
