@@ -6,7 +6,6 @@ mod support;
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -280,30 +279,42 @@ async fn large_bodies_stream_both_ways_at_once() {
     }
 }
 
+#[cfg(feature = "testing")]
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_outlives_its_attempt_is_sent_whole_to_the_next() {
-    use tower_mesh::{
-        config::Retry,
-        testing::{Fault, Network},
-    };
-    let network = Network::new();
-    let slow = network.endpoint("10.0.0.1:80").script([Some(Fault::Hang)]);
-    let mesh = Mesh::builder()
-        .endpoints("users", [slow.address()])
-        .service("users", |it| {
-            it.attempt_timeout(Duration::from_millis(100)).retry(Retry::idempotent().attempts(2))
-        })
-        .connect_layer(network)
-        .seed(7)
-        .build()
-        .unwrap();
-    // A part of it comes only after the first attempt is over.
-    let parts = stream::unfold(0, |n| async move {
-        tokio::time::sleep(Duration::from_millis(40)).await;
-        (n < 4).then(|| (Ok::<_, BoxError>(Frame::data(Bytes::from(format!("part {n};")))), n + 1))
-    });
-    let request = Request::put("http://users/").body(Body::new(StreamBody::new(parts))).unwrap();
-    drop(mesh.http().send(request).await);
-    let received = slow.received();
-    assert_eq!(received.last().unwrap().body, "part 0;part 1;part 2;part 3;");
+    use std::time::Duration;
+
+    use tower_mesh::{config::Retry, testing::Network};
+
+    for version in VERSIONS {
+        let network = Network::new();
+        // It answers when it has read all, for which an attempt's time is too short from the start on.
+        let server = network.endpoint("10.0.0.1:80");
+        let mesh = Mesh::builder()
+            .endpoints("users", [server.address()])
+            .service("users", |it| {
+                it.attempt_timeout(Duration::from_millis(100))
+                    .retry(Retry::idempotent().attempts(2))
+            })
+            .connect_layer(network)
+            .seed(7)
+            .build()
+            .unwrap();
+        let mut events = support::Recorder::of(&mesh);
+        // A part of it, and its end, come only after the first attempt is over.
+        let parts = stream::unfold(0, |n| async move {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            let part = Frame::data(Bytes::from(format!("part {n};")));
+            (n < 4).then(|| (Ok::<_, BoxError>(part), n + 1))
+        });
+        let request =
+            Request::put("http://users/").body(Body::new(StreamBody::new(parts))).unwrap();
+        let answer = mesh.http().send(over(version, request)).await.unwrap();
+        assert_eq!(answer.status(), 200, "{version:?}");
+        let received = server.received();
+        let whole = "part 0;part 1;part 2;part 3;";
+        assert_eq!(received.last().unwrap().body, whole, "{version:?}");
+        let made = events.count(|it| matches!(it, Event::AttemptStarted { .. }));
+        assert_eq!((made, events.retries().len()), (2, 1), "{version:?}: {:?}", events.retries());
+    }
 }
