@@ -15,22 +15,23 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
-use http::{StatusCode, Version};
+use futures_util::future::join_all;
+use http::{Request, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tower_mesh::{
-    Client, Error, ErrorKind, Mesh, Refusal,
+    Body, Client, Error, ErrorKind, Mesh, Refusal,
     config::{
-        Balancer, Breakers, Budget, CallPriority, Cluster, DropOverload, Endpoint, Match,
-        PathMatch, Retry, Route, Service, Thresholds, WeightedCluster,
+        Balancer, Breakers, Budget, CallPriority, Cluster, DropOverload, Endpoint, InFlightBudget,
+        Match, PathMatch, Retry, Route, Service, Thresholds, WeightedCluster,
     },
     discover::Static,
 };
 
 use support::{
-    Recorder, Server, VERSIONS, failures, fetch, get, over, patience, published, reply, status,
-    storm,
+    Leaves, Recorder, Server, VERSIONS, failures, fetch, get, leaf::answer, over, patience,
+    published, reply, status, storm,
 };
 
 /// A server whose answers wait for leave.
@@ -347,6 +348,80 @@ async fn without_limits_of_its_own_high_priority_has_none() {
     until(|| slow.server.requests() == 9).await;
     slow.leave.add_permits(9);
     assert_eq!(failures(&patience(calls).await.unwrap()), Vec::<String>::new());
+}
+
+/// Of so many calls of each priority, all of which fail at the same time, those that are retried.
+async fn retried(breakers: Breakers, [usual, high]: [usize; 2]) -> [usize; 2] {
+    let leaves = Leaves::new(3);
+    let builder = leaves.leaves(Mesh::builder().seed(7), |_, request: Request<Body>| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let is_retry = request.headers().contains_key("x-mesh-attempt");
+        Ok(answer(if is_retry { 200 } else { 503 }))
+    });
+    let mut cluster = support::cluster(leaves.addresses());
+    cluster.breakers = Some(breakers);
+    let mut service = service();
+    let soon = Duration::from_millis(1);
+    service.policy.retry = Some(Retry::standard().backoff(soon, soon));
+    let source = Static::default().cluster("users", cluster).service("users", service);
+    let mesh = builder.source(source).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let calls = |path, count: usize| join_all((0..count).map(|_| client.send(get(path))));
+    let (usual, high) = tokio::join!(calls("/", usual), calls("/high", high));
+    [usual, high].map(|answers| {
+        answers.into_iter().filter(|it| it.as_ref().unwrap().status() == StatusCode::OK).count()
+    })
+}
+
+/// What limits the retries of one priority.
+#[derive(Default)]
+struct OfRetries {
+    number: Option<u32>,
+    share: Option<Box<InFlightBudget>>,
+}
+
+/// What limits either priority, the calls of each, and how many of them are retried.
+type Case = (OfRetries, OfRetries, [usize; 2], [RangeInclusive<usize>; 2]);
+
+fn number(most: u32) -> OfRetries {
+    OfRetries { number: Some(most), share: None }
+}
+
+fn share(percent: u32, least: u32) -> OfRetries {
+    let mut budget = InFlightBudget::default();
+    (budget.percent, budget.min_concurrency) = (Some(percent), Some(least));
+    OfRetries { number: None, share: Some(Box::new(budget)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_limited_by_what_is_said_of_their_own_priority() {
+    let none = OfRetries::default;
+    let exactly = |usual: usize, high: usize| [usual..=usual, high..=high];
+    let cases: [Case; 8] = [
+        (number(2), number(5), [20, 20], exactly(2, 5)),
+        (number(5), number(2), [20, 20], exactly(5, 2)),
+        // What has no such limit has its tokens, which are enough for these.
+        (number(2), none(), [20, 20], exactly(2, 20)),
+        (none(), number(2), [20, 20], exactly(20, 2)),
+        (share(0, 3), share(0, 7), [20, 20], exactly(3, 7)),
+        (share(0, 7), number(0), [20, 20], exactly(7, 0)),
+        // A share is one of what is in flight of its own priority.
+        (share(0, 0), share(50, 0), [1, 40], [0..=0, 10..=20]),
+        (share(50, 0), share(50, 0), [40, 1], [10..=20, 0..=0]),
+    ];
+    for (row, (usual, high, calls, expected)) in cases.into_iter().enumerate() {
+        let limits = breakers(|it| {
+            (it.max_retries, it.retry_budget) = (usual.number, usual.share);
+            let mut thresholds = Thresholds::default();
+            (thresholds.max_retries, thresholds.retry_budget) = (high.number, high.share);
+            it.high = Some(Box::new(thresholds));
+        });
+        let retried = retried(limits, calls).await;
+        for (retried, expected) in retried.into_iter().zip(expected) {
+            assert!(expected.contains(&retried), "row {row}: {retried} and not {expected:?}");
+        }
+    }
 }
 
 #[tokio::test]
