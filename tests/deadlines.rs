@@ -251,6 +251,7 @@ async fn a_connection_that_is_never_accepted_ends_with_the_deadline() {
     let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
     let status = patience(client.say_hello(HelloRequest::default())).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("(connect phase"), "{status}");
 }
 
 #[tokio::test]

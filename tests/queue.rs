@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tower_mesh::{
-    Body, Call, Client, Error, ErrorKind, Mesh, Refusal,
+    Body, Call, Client, Error, ErrorKind, Mesh, Phase, Refusal,
     config::{Cluster, Endpoint, Failover, Health, Queue, Session},
 };
 
@@ -165,7 +165,7 @@ async fn a_deadline_ends_the_wait() {
     request.extensions_mut().insert(Call::new().timeout(Duration::from_millis(300)));
     let began = Instant::now();
     let error = patience(fetch(&client, request)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Pick), "{error}");
     assert!(began.elapsed() < Duration::from_secs(3));
     until(|| length(&mesh) == 0).await;
 }
