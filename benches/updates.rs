@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use http::Request;
 use support::{
     cpu::{median, timed},
     picks,
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 use tower_mesh::{
     Discover, Mesh, Publisher,
     balance::bench::{Bench, endpoint},
-    config::{Balancer, Cluster, Endpoint, Maglev, RingHash, RouteOrder},
+    config::{Balancer, Cluster, Endpoint, Maglev, PathMatch, RingHash, RouteOrder},
     route::bench::{Bench as Routes, Kind, service},
 };
 
@@ -86,13 +87,19 @@ fn compile(routes: usize) -> Duration {
     let mesh = Mesh::builder().runtime(runtime.handle().clone()).source(source).build().unwrap();
     runtime.block_on(tokio::task::yield_now());
     let publisher = receiver.recv().unwrap();
-    let rounds = (0..ROUNDS).map(|_| {
-        let service = service(routes);
-        timed(|| publisher.service("shop", service).unwrap()).1
+    let rounds = (0..ROUNDS).map(|round| {
+        // One that is equal to the last would be compared with it, and no more: one route differs.
+        let (mut service, path) = (service(routes), format!("/round-{round}"));
+        let last = service.routes.last_mut().unwrap();
+        last.matches[0].path = Some(PathMatch::Exact(path.clone()));
+        let name = last.name.clone();
+        let took = timed(|| publisher.service("shop", service).unwrap()).1;
+        let request = Request::get(format!("http://shop{path}")).body(()).unwrap();
+        let found = mesh.explain(&request).unwrap().route;
+        assert_eq!((found.index, found.name), (routes - 1, name), "{path} was not compiled");
+        took
     });
-    let time = median(rounds.collect());
-    drop(mesh);
-    time
+    median(rounds.collect())
 }
 
 /// One look-up in a table of so many routes.
