@@ -262,26 +262,51 @@ async fn a_url_that_is_none_is_told_by_its_cause_and_not_by_its_secrets() {
 
 #[cfg(feature = "testing")]
 mod retryable {
-    use tower_mesh::testing::{Fault, Network};
+    use tower_mesh::{
+        LeafEndpoint,
+        testing::{Fault, Network},
+    };
 
     use super::*;
+
+    /// Its endpoint refuses every call but the first, which meets this.
+    fn refusing_after(first: &Fault) -> Mesh {
+        let network = Network::new();
+        let endpoint = network
+            .endpoint("10.0.0.1:80")
+            .script([Some(first.clone())])
+            .fault(Fault::RefusedStream);
+        Mesh::builder()
+            .endpoints(SERVICE, [endpoint.address()])
+            .service(SERVICE, |s| {
+                s.retry(Retry::idempotent().attempts(2)).protocol(config::Protocol::Http2)
+            })
+            .connect_layer(network)
+            .build()
+            .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_mesh_below_says_of_its_attempts_stays_true() {
+        for (first, is_retryable) in [(Fault::RefusedStream, true), (Fault::Reset, false)] {
+            let below = refusing_after(&first);
+            let client = below.client(SERVICE).unwrap();
+            let mesh = Mesh::builder()
+                .endpoints(SERVICE, ["10.0.0.9:80".parse::<config::Address>().unwrap()])
+                .service(SERVICE, |s| s.retry(Retry::idempotent().attempts(1)))
+                .leaf(move |_: &LeafEndpoint| client.clone())
+                .build()
+                .unwrap();
+            let error = failure(&mesh, post("/", "a")).await;
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+            assert_eq!(error.is_retryable(), is_retryable, "after {first:?}: {error}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_retryable_only_if_no_attempt_may_have_been_worked_on() {
         for (first, is_retryable) in [(Fault::RefusedStream, true), (Fault::Reset, false)] {
-            let network = Network::new();
-            let endpoint = network
-                .endpoint("10.0.0.1:80")
-                .script([Some(first.clone())])
-                .fault(Fault::RefusedStream);
-            let mesh = Mesh::builder()
-                .endpoints(SERVICE, [endpoint.address()])
-                .service(SERVICE, |s| {
-                    s.retry(Retry::idempotent().attempts(2)).protocol(config::Protocol::Http2)
-                })
-                .connect_layer(network)
-                .build()
-                .unwrap();
+            let mesh = refusing_after(&first);
             let error = failure(&mesh, post("/", "a")).await;
             assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
             assert!(error.attempts().len() > 1, "{error}");
