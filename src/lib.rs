@@ -61,8 +61,8 @@
 //! * **file** (enabled by default) — The watched mesh file: `MeshBuilder::config_file`,
 //!   `Mesh::from_env`, `discover::File`. Pulls in `serde`, `serde-saphyr`, `serde_json`,
 //!   `serde_path_to_error`, `humantime` and `notify`.
-//! * **regex** (enabled by **file**) — Regular expressions in routes, rewrites and hash policies. Pulls
-//!   in `regex`.
+//! * **regex** (enabled by **file**) — Regular expressions in routes, rewrites, hash policies and matches
+//!   on names of certificates. Pulls in `regex`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
 //! * **otel-033** — Metrics and spans through the OpenTelemetry API 0.33:

@@ -499,16 +499,21 @@ async fn a_source_adds_no_roots_to_those_that_the_code_chose() {
 #[tokio::test]
 async fn an_identity_that_anybody_has_is_refused() {
     for kind in [None, Some(SanKind::Uri), Some(SanKind::Dns)] {
-        let mut any = SanMatch::new(StringMatch::Present);
-        any.kind = kind;
-        let mut users = cluster([]);
-        users.security = Some(ClusterSecurity::tls().identity(IdentityMatch::San(any)));
-        // Without roots nothing is compiled, and it is refused all the same.
-        let source = Static::default().cluster("users", users);
-        let mesh = Mesh::builder().source(source).build().unwrap();
-        let refused = mesh.ready().await.unwrap_err().to_string();
-        let path = "clusters.users.security.identities[0].san.matcher = present";
-        assert!(refused.contains(path), "{refused}");
+        for (matcher, said) in [
+            (StringMatch::Present, "matcher = present"),
+            (StringMatch::Regex(".+".to_owned()), "matcher.regex = .+"),
+        ] {
+            let mut any = SanMatch::new(matcher);
+            any.kind = kind;
+            let mut users = cluster([]);
+            users.security = Some(ClusterSecurity::tls().identity(IdentityMatch::San(any)));
+            // Without roots nothing is compiled, and it is refused all the same.
+            let source = Static::default().cluster("users", users);
+            let mesh = Mesh::builder().source(source).build().unwrap();
+            let refused = mesh.ready().await.unwrap_err().to_string();
+            let path = format!("clusters.users.security.identities[0].san.{said}");
+            assert!(refused.contains(&path), "{refused}");
+        }
     }
 }
 

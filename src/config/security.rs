@@ -1,6 +1,6 @@
 //! How connections are secured.
 
-use super::StringMatch;
+use super::{StringMatch, text::Text};
 
 /// How connections of a cluster are secured.
 ///
@@ -272,6 +272,20 @@ impl SanMatch {
     pub fn new(matcher: StringMatch) -> Self {
         Self { kind: None, matcher, ignore_case: false, oid: None }
     }
+
+    /// What takes names of this kind, compiled: those of DNS have no case.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a regular expression: as one, or that it takes any name.
+    pub(crate) fn text(&self, kind: SanKind) -> Result<Text, String> {
+        let text = Text::new(&self.matcher, self.ignore_case || kind == SanKind::Dns)?;
+        let is_regex = matches!(self.matcher, StringMatch::Regex(_));
+        if is_regex && NOBODY.iter().any(|name| text.matches(name)) {
+            return Err(ANY_NAME.to_owned());
+        }
+        Ok(text)
+    }
 }
 
 impl SecurityRule {
@@ -285,6 +299,15 @@ impl SecurityRule {
         Self { name: name.into(), labels, security: Box::new(security) }
     }
 }
+
+/// Names that nobody has: what takes one of them takes any.
+//= RFC 6761 §6.4: no name below `invalid` is anybody's
+const NOBODY: [&str; 2] = ["", "nobody.invalid"];
+
+/// Why a match that takes any name is none.
+pub(crate) const ANY_NAME: &str = "not supported yet, nor ever: anybody would pass whom a root \
+                                   vouches for; say the name, or `trust_domain` for any SPIFFE id \
+                                   of one";
 
 /// Whether Istio's proxies look at it to tell calls of their mesh from others, and nobody speaks it.
 /// `istio-peer-exchange` is none: who agrees to it waits for another protocol before HTTP.

@@ -10,7 +10,7 @@ use super::{
     certificate::{Facts, San},
     spiffe::is_spiffe,
 };
-use crate::config::{ConfigError, IdentityMatch, SanKind, SanMatch, StringMatch};
+use crate::config::{ConfigError, IdentityMatch, SanKind, SanMatch, StringMatch, text::Text};
 
 /// One identity that will do.
 #[derive(Clone, Debug)]
@@ -32,7 +32,9 @@ pub(super) enum Expected {
 pub(super) struct Pattern {
     kind: Option<SanKind>,
     matcher: StringMatch,
-    ignore_case: bool,
+    text: Text,
+    /// The same for names of DNS, which have no case.
+    of_dns: Text,
     /// Of an exact name: compared as such, so that wildcards of certificates count.
     exact: Option<ServerName<'static>>,
 }
@@ -136,7 +138,7 @@ pub(crate) fn name_to_ask_for(name: &str) -> Option<String> {
 
 impl Pattern {
     fn compile(san: &SanMatch) -> Result<Self, ConfigError> {
-        let SanMatch { kind, matcher, ignore_case, oid } = san;
+        let SanMatch { kind, matcher, ignore_case: _, oid } = san;
         let refuse = |field: &str, value: &str, why: &str| Err(ConfigError::new(field, value, why));
         if *kind == Some(SanKind::Other) {
             return refuse("san.kind", "other", "not supported yet");
@@ -145,9 +147,6 @@ impl Pattern {
             return refuse("san.oid", oid, "not supported yet");
         }
         match matcher {
-            StringMatch::Regex(regex) => {
-                return refuse("san.matcher.regex", regex, "not supported yet");
-            }
             StringMatch::Range(_) => return refuse("san.matcher", "range", "not supported yet"),
             StringMatch::Present => {
                 return refuse("san.matcher", "present", "would match any name");
@@ -168,7 +167,9 @@ impl Pattern {
             }
             _ => None,
         };
-        Ok(Self { kind: *kind, matcher: matcher.clone(), ignore_case: *ignore_case, exact })
+        let text = compiled(san, kind.unwrap_or(SanKind::Uri))?;
+        let of_dns = if kind.is_none() { compiled(san, SanKind::Dns)? } else { text.clone() };
+        Ok(Self { kind: *kind, matcher: matcher.clone(), text, of_dns, exact })
     }
 
     fn check(&self, leaf: &Leaf<'_>) -> Result<Option<Matched>, String> {
@@ -188,9 +189,8 @@ impl Pattern {
             if self.kind.is_some_and(|wanted| wanted != kind) {
                 continue;
             }
-            // DNS names have no case.
-            let ignore_case = self.ignore_case || kind == SanKind::Dns;
-            if !matches(&self.matcher, &text, ignore_case) {
+            let wanted = if kind == SanKind::Dns { &self.of_dns } else { &self.text };
+            if !wanted.matches(&text) {
                 continue;
             }
             if kind == SanKind::Uri && is_spiffe(&text) {
@@ -215,22 +215,19 @@ impl Pattern {
             StringMatch::Prefix(text) => format!("{kind} that begins with `{text}`"),
             StringMatch::Suffix(text) => format!("{kind} that ends with `{text}`"),
             StringMatch::Contains(text) => format!("{kind} with `{text}` in it"),
+            StringMatch::Regex(text) => format!("{kind} that matches `{text}`"),
             // They are refused.
-            StringMatch::Present | StringMatch::Regex(_) | StringMatch::Range(_) => kind.to_owned(),
+            StringMatch::Present | StringMatch::Range(_) => kind.to_owned(),
         }
     }
 }
 
-fn matches(matcher: &StringMatch, text: &str, ignore_case: bool) -> bool {
-    let fold = |text: &str| if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
-    let text = fold(text);
-    match matcher {
-        StringMatch::Exact(wanted) => text == fold(wanted),
-        StringMatch::Prefix(wanted) => text.starts_with(&fold(wanted)),
-        StringMatch::Suffix(wanted) => text.ends_with(&fold(wanted)),
-        StringMatch::Contains(wanted) => text.contains(&fold(wanted)),
-        StringMatch::Present | StringMatch::Regex(_) | StringMatch::Range(_) => false,
-    }
+fn compiled(san: &SanMatch, kind: SanKind) -> Result<Text, ConfigError> {
+    san.text(kind).map_err(|why| {
+        // Of the others none can be wrong.
+        let regex = if let StringMatch::Regex(it) = &san.matcher { it.as_str() } else { "" };
+        ConfigError::new("san.matcher.regex", regex, why)
+    })
 }
 
 /// The certificate of an endpoint.

@@ -20,7 +20,7 @@ use envoy_types::{
                 CertificateValidationContext, CommonTlsContext, TlsCertificate, UpstreamTlsContext,
                 common_tls_context::ValidationContextType,
             },
-            r#type::matcher::v3::{StringMatcher, string_matcher},
+            r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern},
         },
         google::protobuf::{Struct, Value, value::Kind},
     },
@@ -86,13 +86,24 @@ fn inline(pem: &str) -> Option<DataSource> {
 
 /// TLS that trusts this authority, which the resource itself holds, and expects this name.
 fn tls(ca: &Ca, name: &str, own: Option<&Issued>, alpn: &[&str]) -> TransportSocket {
+    expecting(ca, name, MatchPattern::Exact(name.to_owned()), own, alpn)
+}
+
+/// The same, of a server with a name like this, which is asked for by another.
+fn expecting(
+    ca: &Ca,
+    sni: &str,
+    name: MatchPattern,
+    own: Option<&Issued>,
+    alpn: &[&str],
+) -> TransportSocket {
     let mut common = CommonTlsContext {
         alpn_protocols: alpn.iter().map(|name| (*name).to_owned()).collect(),
         validation_context_type: Some(ValidationContextType::ValidationContext(
             CertificateValidationContext {
                 trusted_ca: inline(ca.pem()),
                 match_subject_alt_names: vec![StringMatcher {
-                    match_pattern: Some(string_matcher::MatchPattern::Exact(name.to_owned())),
+                    match_pattern: Some(name),
                     ..StringMatcher::default()
                 }],
                 ..CertificateValidationContext::default()
@@ -110,7 +121,7 @@ fn tls(ca: &Ca, name: &str, own: Option<&Issued>, alpn: &[&str]) -> TransportSoc
     }
     let context = UpstreamTlsContext {
         common_tls_context: Some(common),
-        sni: name.to_owned(),
+        sni: sni.to_owned(),
         ..UpstreamTlsContext::default()
     };
     TransportSocket {
@@ -154,6 +165,35 @@ async fn keys_and_roots_that_stand_in_the_resource() {
         }
     })
     .await;
+}
+
+/// gRFC A29, Envoy: it is for the whole of a name.
+#[tokio::test]
+async fn a_server_is_accepted_whose_name_matches_a_regular_expression() {
+    let ca = Ca::new("ca");
+    let users = Tls::new(ca.issue(&["users.example"])).start().await;
+    let other = Tls::new(ca.issue(&["xusers.example"])).start().await;
+    for (at, (server, regex, will_do)) in [
+        (&users, r"users\.example", true),
+        (&users, r"a|[a-z]+\.example", true),
+        (&users, "users|example", false),
+        (&other, r"users\.example", false),
+        (&other, "users.*|x", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let regex = RegexMatcher { regex: regex.to_owned(), ..RegexMatcher::default() };
+        let name = MatchPattern::SafeRegex(regex.clone());
+        let socket = expecting(&ca, "users.example", name, None, &[]);
+        let cluster = Cluster { transport_socket: Some(socket), ..eds("users-cluster") };
+        let endpoints = vec![of(server.socket())];
+        let (plane, mesh) = secured(&format!("regex-{at}"), cluster, endpoints).await;
+        let answer = body(&mesh, "/").await;
+        assert_eq!(answer.is_ok(), will_do, "{regex:?}: {answer:?}");
+        assert!(plane.nacks(CDS).is_empty(), "{:?}", plane.nacks(CDS));
+    }
+    assert_eq!((users.requests(), other.requests()), (2, 0));
 }
 
 #[tokio::test]

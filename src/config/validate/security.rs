@@ -6,7 +6,7 @@ use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     CertificateRef, ClusterSecurity, ConfigErrors, EndpointTls, IdentityFiles, IdentityMatch,
     Protocol, SanKind, SanMatch, Security, SecurityMode, SecurityRule, StringMatch, TlsVersion,
-    security::is_of_istio,
+    security::{ANY_NAME, is_of_istio},
 };
 
 /// What stands where TLS is not compiled in.
@@ -14,10 +14,6 @@ const WITHOUT_TLS: &str = "needs TLS, which is not compiled in: turn on the feat
 
 /// The shortest time between two readings of a file of keys or roots.
 const SHORTEST_POLL: Duration = Duration::from_millis(100);
-
-/// Why a match that only asks for some name is none.
-const ANY_NAME: &str = "not supported yet, nor ever: anybody would pass whom a root vouches for; say the \
-                        name, or `trust_domain` for any SPIFFE id of one";
 
 impl Checker {
     /// `is_shown` says whether the mode of an endpoint is mutual.
@@ -147,12 +143,19 @@ impl Checker {
                 }
             }
             IdentityMatch::TrustDomain(domain) => self.named("trust_domain", domain),
-            IdentityMatch::San(SanMatch { kind, matcher, ignore_case: _, oid }) => {
+            IdentityMatch::San(san) => {
+                let SanMatch { kind, matcher, ignore_case: _, oid } = san;
                 if *kind == Some(SanKind::Other) {
                     self.refuse("san.kind", "other", NOT_YET);
                 }
                 match matcher {
-                    StringMatch::Regex(regex) => self.refuse("san.matcher.regex", regex, NOT_YET),
+                    StringMatch::Regex(regex) => {
+                        let kinds = kind.map_or([SanKind::Uri, SanKind::Dns], |kind| [kind; 2]);
+                        let why = kinds.into_iter().find_map(|kind| san.text(kind).err());
+                        if let Some(reason) = why {
+                            self.refuse("san.matcher.regex", regex, reason);
+                        }
+                    }
                     StringMatch::Range(_) => self.refuse("san.matcher", "range", NOT_YET),
                     StringMatch::Present => self.refuse("san.matcher", "present", ANY_NAME),
                     _ => {}

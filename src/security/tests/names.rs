@@ -101,12 +101,17 @@ fn a_spiffe_uri_in_another_case_does_not_escape_its_trust_domain() {
         san.ignore_case = true;
         IdentityMatch::San(san)
     };
-    for expected in [
+    let mut all = vec![
         san(None, M::Contains("prod.example/admin".to_owned())),
         san(Some(SanKind::Uri), M::Suffix("//prod.example/admin".to_owned())),
         folded(M::Exact("spiffe://prod.example/admin".to_owned())),
         folded(M::Prefix("spiffe://prod.example/".to_owned())),
-    ] {
+    ];
+    if cfg!(feature = "regex") {
+        all.push(san(Some(SanKind::Uri), M::Regex("(?i)spiffe://prod.example/.*".to_owned())));
+        all.push(folded(M::Regex(".*//prod.example/admin".to_owned())));
+    }
+    for expected in all {
         for uri in ["SPIFFE://prod.example/admin", "Spiffe://prod.example/admin"] {
             for ca in [&web, &prod] {
                 let error = check(&sources, &expected, &ca.issue(&Ask::none().uri(uri)));
@@ -160,6 +165,86 @@ fn names_that_look_so() {
     assert!(accepts(&IdentityMatch::San(folded), &all));
 }
 
+#[cfg(feature = "regex")]
+#[test]
+fn a_regular_expression_takes_the_whole_of_a_name() {
+    use SanKind as K;
+    let regex = |kind, text: &str| san(kind, StringMatch::Regex(text.to_owned()));
+    let all = Ask::none().uri(CART).dns("Cart.prod").email("ops@cart.prod").ip("10.0.0.1");
+    for (kind, text, will_do) in [
+        (Some(K::Dns), r"cart\.prod", true),
+        (Some(K::Dns), r"CART\.PROD", true),
+        (Some(K::Dns), "c[a-z]+.prod", true),
+        (Some(K::Dns), "art.prod", false),
+        (Some(K::Dns), "cart.pro", false),
+        (Some(K::Dns), "cart|x.prod", false),
+        (Some(K::Dns), "cart.|prod", false),
+        (Some(K::Dns), r"x|cart\.prod", true),
+        (Some(K::Dns), "spiffe://.*", false),
+        (Some(K::Uri), r"spiffe://prod\.example/ns/[^/]+/sa/cart", true),
+        (Some(K::Uri), r"prod\.example/ns/shop/sa/cart", false),
+        (Some(K::Uri), "spiffe://PROD.example/.*", false),
+        (Some(K::Uri), "(?i)spiffe://PROD.example/.*", true),
+        (Some(K::Email), r"[a-z]+@cart\.prod", true),
+        (Some(K::Email), "OPS@.*", false),
+        (Some(K::Ip), r"10\.0\.0\.[0-9]", true),
+        (Some(K::Ip), r"0\.0\.0\.1", false),
+        (None, "ops@.*", true),
+        (None, r"10\.0\.0\.[2-9]", false),
+    ] {
+        let expected = regex(kind, text);
+        assert_eq!(accepts(&expected, &all), will_do, "{expected:?}");
+    }
+    for (text, name, will_do) in [
+        ("a.b", "a.b", true),
+        ("a.b", "a-b", true),
+        ("a.b", "xa.b", false),
+        ("a.b", "a.bx", false),
+        ("a|b", "a", true),
+        ("a|b", "b", true),
+        ("a|b", "ab", false),
+        ("a|b", "ax", false),
+        ("a|b", "xb", false),
+        ("^a|b$", "ab", false),
+        ("(?x)a # b", "a", false),
+    ] {
+        let expected = regex(Some(K::Dns), text);
+        let is_compiled = expected::Expected::compile(&expected).is_ok();
+        let is_taken = is_compiled && accepts(&expected, &Ask::none().dns(name));
+        assert_eq!(is_taken, will_do, "`{text}` of {name}");
+    }
+    let mut folded = SanMatch::new(StringMatch::Regex(r"OPS@CART\.PROD".to_owned()));
+    folded.ignore_case = true;
+    assert!(accepts(&IdentityMatch::San(folded), &all));
+    // As for every match: of a workload with two ids, neither counts.
+    let two = Ask::none().uri(CART).uri("spiffe://prod.example/ns/shop/sa/web");
+    assert!(!accepts(&regex(Some(K::Uri), "spiffe://prod.example/.*"), &two));
+}
+
+#[cfg(feature = "regex")]
+#[test]
+fn a_regular_expression_that_cannot_be_kept_to_is_refused_with_its_reason() {
+    let sources = Sources::trusting(&[&Ca::new("root")]);
+    for (text, wanted) in [
+        ("(", "identities[0].san.matcher.regex = (: is not a regular expression: unclosed group"),
+        ("a)|(b", "is not a regular expression: unopened group"),
+        (r"(a)\1", "backreferences are not supported"),
+        ("((a{100}){100}){100}", "is too large: compiled, it must be at most 65536 bytes"),
+        (".*", "anybody would pass"),
+        (".+", "anybody would pass"),
+        ("", "anybody would pass"),
+        (r"[\w.-]+", "anybody would pass"),
+        ("(a|b)*", "anybody would pass"),
+    ] {
+        for kind in [None, Some(SanKind::Dns), Some(SanKind::Uri)] {
+            let expected = san(kind, StringMatch::Regex(text.to_owned()));
+            let refused = sources.policy(&[expected]).compile(&Shared::default());
+            let error = refused.err().unwrap_or_else(|| panic!("{text} is let in")).to_string();
+            assert!(error.contains(wanted), "{text}: {error}");
+        }
+    }
+}
+
 #[test]
 fn a_san_match_on_a_workload_keeps_to_the_rules_of_workloads() {
     let two = Ask::none().uri(CART).uri("spiffe://prod.example/ns/shop/sa/web");
@@ -193,6 +278,7 @@ fn matches_that_would_let_anybody_pass_are_refused() {
         san(None, M::Suffix(String::new())),
         san(None, M::Exact(String::new())),
         san(None, M::Regex(".*".to_owned())),
+        san(Some(SanKind::Uri), M::Regex("(".to_owned())),
         san(Some(SanKind::Other), M::Suffix(".example".to_owned())),
         san(None, M::Present),
         san(Some(SanKind::Uri), M::Present),

@@ -42,10 +42,10 @@ impl Walk {
         notes
     }
 
-    /// Goes into a field.
+    /// Goes into a field; one without a name is where it stands.
     pub(super) fn within<T>(&mut self, field: &str, step: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
-        if length > 0 {
+        if length > 0 && !field.is_empty() {
             self.path.push('.');
         }
         self.path.push_str(field);

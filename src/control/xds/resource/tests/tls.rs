@@ -38,6 +38,12 @@ fn exact(text: &str) -> StringMatcher {
     StringMatcher { match_pattern: Some(MatchPattern::Exact(text.into())), ..Default::default() }
 }
 
+/// That it is to be compared without case means nothing.
+fn regex(text: &str) -> StringMatcher {
+    let regex = RegexMatcher { regex: text.into(), ..Default::default() };
+    StringMatcher { ignore_case: true, match_pattern: Some(MatchPattern::SafeRegex(regex)) }
+}
+
 fn uri(text: &str) -> SubjectAltNameMatcher {
     SubjectAltNameMatcher {
         san_type: SanType::Uri.into(),
@@ -122,6 +128,28 @@ fn names_of_both_fields_are_expected() {
     let security = read(tls(validation)).unwrap();
     let uri = (Some(SanKind::Uri), StringMatch::Exact(SPIFFE.into()));
     assert_eq!(names(&security), [uri, (None, StringMatch::Exact("old.example".into()))]);
+}
+
+#[test]
+fn names_of_both_fields_may_be_matched_by_regular_expressions() {
+    let (workload, host) = (r"spiffe://prod\.example/ns/[^/]+/sa/cart", r"a|b\.example");
+    let of = |san_type: SanType, text: &str| SubjectAltNameMatcher {
+        san_type: san_type.into(),
+        matcher: Some(regex(text)),
+        oid: String::new(),
+    };
+    let mut validation = trusting();
+    validation.match_typed_subject_alt_names =
+        vec![of(SanType::Uri, workload), of(SanType::Dns, host)];
+    validation.match_subject_alt_names = vec![regex("old[0-9]*")];
+    let security = read(tls(validation)).unwrap();
+    let is = |kind, text: &str| (kind, StringMatch::Regex(text.into()));
+    let expected =
+        [is(Some(SanKind::Uri), workload), is(Some(SanKind::Dns), host), is(None, "old[0-9]*")];
+    assert_eq!(names(&security), expected);
+    //= Envoy: the case counts for patterns, whatever is said
+    let ignores = |it: &IdentityMatch| matches!(it, IdentityMatch::San(san) if san.ignore_case);
+    assert!(!security.identities.iter().any(ignores), "{:?}", security.identities);
 }
 
 #[test]
@@ -222,14 +250,18 @@ fn what_narrows_who_is_accepted_is_never_skipped() {
         &|it| it.require_signed_certificate_timestamp = Some(BoolValue { value: true }),
         "require_signed_certificate_timestamp",
     );
-    let pattern = StringMatcher {
-        match_pattern: Some(MatchPattern::SafeRegex(RegexMatcher {
-            regex: ".*".into(),
-            ..Default::default()
-        })),
-        ..Default::default()
-    };
-    refused(&|it| it.match_subject_alt_names = vec![pattern.clone()], "san.matcher.regex");
+    for (pattern, text) in [
+        (".*", "identities[1].san.matcher.regex = .*: not supported yet, nor ever"),
+        ("", "match_subject_alt_names[0].safe_regex.regex = \"\": must not be empty"),
+        ("(", "match_subject_alt_names[0].safe_regex.regex = (: is not a regular expression"),
+        ("((a{100}){100}){100}", "is too large"),
+    ] {
+        refused(&|it| it.match_subject_alt_names = vec![regex(pattern)], text);
+        let typed = SubjectAltNameMatcher { matcher: Some(regex(pattern)), ..uri("") };
+        let text = text.replace("match_subject_alt_names[0]", "alt_names[0].matcher");
+        let text = text.replace("identities[1]", "identities[0]");
+        refused(&|it| it.match_typed_subject_alt_names = vec![typed.clone()], &text);
+    }
     refused(&|it| it.match_typed_subject_alt_names[0].san_type = 0, "san_type = 0");
     refused(&|it| it.match_typed_subject_alt_names[0].san_type = 5, "san_type = OTHER_NAME");
     refused(&|it| it.match_typed_subject_alt_names[0].matcher = None, "matcher = none");
