@@ -238,7 +238,6 @@ async fn the_metrics_of_control_planes_are_told() {
     })
     .await;
     let uri = plane.uri();
-    let of = [("mesh.xds.server", &*uri)];
     let settled = |name: &'static str, labels: Vec<(&'static str, String)>, wanted: f64| {
         let mesh = mesh.clone();
         async move {
@@ -268,10 +267,37 @@ async fn the_metrics_of_control_planes_are_told() {
     plane.set([Resource::cluster("users-cluster")]);
     settled("mesh.xds.resources", vec![cluster.clone(), stands("acked")], 1.0).await;
     plane.set([refused("users-cluster")]);
-    settled("mesh.xds.resources", vec![cluster, stands("nacked_but_cached")], 1.0).await;
+    settled("mesh.xds.resources", vec![cluster.clone(), stands("nacked_but_cached")], 1.0).await;
+
+    // A stream that ends after an answer is no failure: of the next one, the bad cluster is refused again.
+    let failures = |wanted| {
+        settled("mesh.xds.server.failures", vec![("mesh.xds.server", uri.clone())], wanted)
+    };
+    plane.cut(14, "restarted");
+    settled("mesh.xds.updates.refused", vec![server_is.clone(), cluster], 3.0).await;
+    failures(0.0).await;
+    // One that ends before it is.
+    plane.silent(true);
+    plane.cut(14, "restarted");
+    patience(plane.until(|plane| plane.requests().iter().any(|it| it.stream == 3))).await;
+    plane.cut(14, "restarted");
+    failures(1.0).await;
+    assert_eq!(patience(xds.status()).await.servers[0].failures, 1);
+    plane.silent(false);
+    settled("mesh.xds.connected", vec![server_is.clone()], 1.0).await;
+    failures(1.0).await;
+
+    // Connections that are refused are failures, each of them.
     plane.stop();
     settled("mesh.xds.connected", vec![server_is], 0.0).await;
-    assert!(mesh.metrics().total("mesh.xds.server.failures", &of) >= 0.0);
+    let told = until(&xds, |status| status.servers[0].failures >= 2).await.servers[0].failures;
+    patience(async {
+        let of = [("mesh.xds.server", &*uri)];
+        while mesh.metrics().total("mesh.xds.server.failures", &of) < told as f64 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     let text = mesh.prometheus();
     let line = format!("mesh_xds_connected{{mesh_xds_server=\"{uri}\"}} 0");
     assert!(text.contains(&line), "{text}");
