@@ -75,6 +75,53 @@ fn lds_watch_resource_caching() {
 }
 
 #[test]
+fn lds_watch_nack_error() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.requests();
+    bed.answer(LDS, "1", "a", &[("l", "bad field x")]);
+    assert_eq!(bed.requests(), ["LDS [l] v= n=a error"]);
+    assert_eq!(bed.told(), ["LDS l missing refused: bad field x"]);
+    // Who comes now is told at once, and the server is not asked again.
+    bed.watch(LDS, "l");
+    let known = bed.client.known(LDS, "l");
+    let [Watched::Missing(trouble)] = &known[..] else { panic!("{known:?}") };
+    assert_eq!(trouble.cause, Cause::Refused("bad field x".to_owned()));
+    assert_eq!(trouble.version.as_deref(), Some("1"));
+    assert_eq!((bed.told(), bed.requests()), (vec![], vec![]));
+}
+
+#[test]
+fn lds_watch_resource_caching_nack_error() {
+    let mut given = settings(Mode::Sotw, Features::default(), 1);
+    given.linger = Linger { grace: Duration::from_secs(60), names: 2 };
+    let mut bed = Bed::new(given);
+    bed.watch(LDS, "l");
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    bed.answer(LDS, "2", "b", &[("l", "bad field x")]);
+    let both = ["LDS l = v1", "LDS l ambient refused: bad field x"];
+    assert_eq!(bed.told(), both);
+    bed.requests();
+    // Who comes now has the good one and hears of the error, and the server is not asked again.
+    bed.watch(LDS, "l");
+    let known = bed.client.known(LDS, "l");
+    let [Watched::Resource { resource, version }, Watched::Ambient(trouble)] = &known[..] else {
+        panic!("{known:?}")
+    };
+    assert_eq!((resource.as_str(), &**version), ("v1", "1"));
+    assert_eq!(trouble.cause, Cause::Refused("bad field x".to_owned()));
+    assert_eq!(trouble.version.as_deref(), Some("2"));
+    // So does who comes after nobody has watched it for a while.
+    bed.unwatch(LDS, "l");
+    bed.unwatch(LDS, "l");
+    bed.pass(Duration::from_secs(30));
+    assert_eq!(bed.told(), [""; 0]);
+    bed.watch(LDS, "l");
+    assert_eq!(bed.told(), both);
+    assert_eq!(bed.requests(), [""; 0]);
+}
+
+#[test]
 fn of_too_many_idle_names_the_oldest_goes_first() {
     let mut given = settings(Mode::Sotw, Features::default(), 1);
     given.linger = Linger { grace: Duration::from_secs(60), names: 2 };
@@ -108,8 +155,31 @@ fn what_is_given_up_and_wanted_in_one_breath_is_never_given_up() {
     assert_eq!(bed.told(), ["LDS l = v1", "LDS l = v1"]);
 }
 
+/// An answer about listeners is all there are: of those that were there, the others are gone.
 #[test]
 fn lds_watch_partial_response() {
+    for fail_on_data_errors in [false, true] {
+        let features = Features { fail_on_data_errors, ..Features::default() };
+        let mut bed = Bed::new(settings(Mode::Sotw, features, 1));
+        bed.watch(LDS, "a");
+        bed.watch(LDS, "b");
+        bed.answer(LDS, "1", "n", &[("a", "v1")]);
+        assert_eq!(bed.told(), ["LDS a = v1"], "`b` may still come");
+        bed.answer(LDS, "2", "o", &[("b", "v1")]);
+        let how = if fail_on_data_errors { "missing" } else { "ambient" };
+        let gone = format!("LDS a {how} does not exist: the server no longer has it");
+        assert_eq!(bed.told(), ["LDS b = v1", gone.as_str()]);
+        let known = bed.client.known(LDS, "a");
+        let is_held = matches!(&known[..], [Watched::Resource { .. }, Watched::Ambient(_)]);
+        assert_eq!(is_held, !fail_on_data_errors, "{known:?}");
+        assert_eq!(bed.asked(0), ["LDS a", "LDS b"], "it may come again");
+        bed.answer(LDS, "3", "p", &[("a", "v1"), ("b", "v1")]);
+        assert_eq!(bed.told(), ["LDS a = v1"]);
+    }
+}
+
+#[test]
+fn eds_watch_partial_response() {
     let mut bed = Bed::sotw();
     bed.watch(EDS, "a");
     bed.watch(EDS, "b");
