@@ -1,0 +1,122 @@
+//! Clusters between the plane, the code and the routes: one of which the code says what the plane does not.
+//! Over real streams and servers.
+#![cfg(feature = "xds")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tower_mesh::{
+    Client, Event, Mesh, MeshBuilder, SettingOrigin,
+    config::OutlierDetection,
+    control::xds::{Bootstrap, Server as Plane, Xds},
+    testing::xds::{AdsServer, Resource},
+};
+
+use support::{Recorder, Server, fetch, get, patience, status};
+
+fn builder(plane: &AdsServer, node: &str, delta: bool) -> MeshBuilder {
+    let server = Plane::insecure(plane.uri()).delta(delta);
+    let bootstrap = Bootstrap::builder().node_id(node).server(server).build().unwrap();
+    Mesh::builder().source(Xds::new(bootstrap))
+}
+
+/// The text of an answer that is a success.
+async fn body(client: &Client) -> String {
+    let answer = patience(fetch(client, get("/"))).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    String::from_utf8_lossy(answer.body().as_ref()).into_owned()
+}
+
+async fn until(client: &Client, wanted: &str) {
+    patience(async {
+        while body(client).await != wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+fn is_ejection(event: &Event) -> bool {
+    matches!(event, Event::EndpointEjected { cluster, .. } if &**cluster == "users-cluster")
+}
+
+/// The value of a setting of the cluster, and who says it.
+fn setting(mesh: &Mesh, name: &str) -> (String, SettingOrigin) {
+    let told = mesh.describe();
+    let clusters = told.services.iter().flat_map(|it| &it.routes).flat_map(|route| &route.clusters);
+    let mut settings =
+        clusters.filter(|it| it.name == "users-cluster").flat_map(|cluster| &cluster.settings);
+    let found = settings.find(|it| it.name == name);
+    let setting = found.unwrap_or_else(|| panic!("no {name} in {told}"));
+    (setting.value.clone(), setting.origin)
+}
+
+#[tokio::test]
+async fn an_endpoint_is_ejected_as_the_code_says_where_the_plane_says_nothing() {
+    for delta in [false, true] {
+        let failing = Server::start(|_| async { status(StatusCode::INTERNAL_SERVER_ERROR) }).await;
+        let (well, more) = (Server::named("well").await, Server::named("more").await);
+        let plane = AdsServer::start().await.unwrap();
+        plane.set(Resource::chain("users", [failing.socket(), well.socket()]));
+
+        // What the plane says by itself ejects nobody.
+        let silent = builder(&plane, "silent", delta).build().unwrap();
+        let mut events = Recorder::of(&silent);
+        let client = silent.client("users").unwrap();
+        for _ in 0..40 {
+            drop(patience(fetch(&client, get("/"))).await.unwrap());
+        }
+        assert_eq!(events.count(is_ejection), 0);
+        let none = ("none".to_owned(), SettingOrigin::Default);
+        assert_eq!(setting(&silent, "outlier_detection"), none);
+        drop((silent, client));
+
+        let mut outliers = OutlierDetection::default();
+        outliers.consecutive_5xx = Some(3);
+        outliers.base_ejection_time = Some(Duration::from_secs(200));
+        let mesh = builder(&plane, "ejects", delta)
+            .service("users-cluster", |s| s.outlier_detection(outliers))
+            .build()
+            .unwrap();
+        let mut events = Recorder::of(&mesh);
+        let client = mesh.client("users").unwrap();
+        patience(async {
+            while events.count(is_ejection) == 0 {
+                drop(fetch(&client, get("/")).await.unwrap());
+            }
+        })
+        .await;
+        let failed = failing.requests();
+        for _ in 0..200 {
+            assert_eq!(body(&client).await, "well");
+        }
+        let told = mesh.describe().to_string();
+        assert!(told.contains("ejected by consecutive failures"), "{told}");
+        let of = |value: &str, origin| (value.to_owned(), origin);
+        let threshold = setting(&mesh, "outlier_detection.consecutive_5xx");
+        assert_eq!(threshold, of("3", SettingOrigin::Code));
+        let balancer = setting(&mesh, "balancer");
+        assert_eq!(balancer, of("round_robin", SettingOrigin::ControlPlane));
+
+        // What the plane sends after it changes nothing of that.
+        let endpoints = [failing.socket(), well.socket(), more.socket()];
+        plane.set([Resource::cluster("users-cluster")]);
+        plane.set([Resource::endpoints("users-cluster", endpoints)]);
+        until(&client, "more").await;
+        for _ in 0..40 {
+            body(&client).await;
+        }
+        assert_eq!(failing.requests(), failed, "it is out of use: {}", mesh.describe());
+        assert_eq!(events.count(is_ejection), 1, "{:?}", events.events());
+        let threshold = setting(&mesh, "outlier_detection.consecutive_5xx");
+        assert_eq!(threshold, of("3", SettingOrigin::Code));
+    }
+}
