@@ -1,5 +1,5 @@
-//! Clusters between the plane, the code and the routes: one of which the code says what the plane does not.
-//! Over real streams and servers.
+//! Clusters between the plane, the code and the routes: one of which the code says what the plane does not,
+//! and one that leaves the routes and returns. Over real streams and servers.
 #![cfg(feature = "xds")]
 #![allow(
     clippy::unwrap_used,
@@ -10,14 +10,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use http::StatusCode;
 use tower_mesh::{
     Client, Event, Mesh, MeshBuilder, SettingOrigin,
     config::OutlierDetection,
     control::xds::{Bootstrap, Server as Plane, Xds},
-    testing::xds::{AdsServer, Resource},
+    testing::xds::{AdsServer, CDS, EDS, LDS, RDS, Resource},
 };
 
 use support::{Recorder, Server, fetch, get, patience, status};
@@ -118,5 +118,84 @@ async fn an_endpoint_is_ejected_as_the_code_says_where_the_plane_says_nothing() 
         assert_eq!(events.count(is_ejection), 1, "{:?}", events.events());
         let threshold = setting(&mesh, "outlier_detection.consecutive_5xx");
         assert_eq!(threshold, of("3", SettingOrigin::Code));
+    }
+}
+
+/// Whether the one stream asks for the routes of `users`, and for these clusters with their endpoints, and
+/// for nothing else.
+fn asks_for(plane: &AdsServer, clusters: &[&str]) -> bool {
+    let is_asked = |kind: &str, names: &[&str]| {
+        let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        plane.subscriptions(kind) == [names]
+    };
+    is_asked(LDS, &["users"])
+        && is_asked(RDS, &["r"])
+        && is_asked(CDS, clusters)
+        && is_asked(EDS, clusters)
+}
+
+/// Lets time pass until that is so: what nobody needs is asked for a minute longer.
+async fn until_it_asks_for(plane: &AdsServer, clusters: &[&str]) {
+    for _ in 0..20 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(61)).await;
+        tokio::time::resume();
+        let holds = plane.until(|plane| asks_for(plane, clusters));
+        if tokio::time::timeout(Duration::from_secs(1), holds).await.is_ok() {
+            return;
+        }
+    }
+    panic!("it asks for {:?}", [LDS, RDS, CDS, EDS].map(|kind| plane.subscriptions(kind)));
+}
+
+/// As in canaries and rollbacks. Of another client the endpoints of such a cluster stayed what they had been,
+/// for ever.
+#[tokio::test]
+async fn a_cluster_that_leaves_the_routes_and_returns_has_the_endpoints_of_now() {
+    for (delta, is_given_up) in [(false, false), (false, true), (true, false), (true, true)] {
+        let case = format!("delta: {delta}, given up: {is_given_up}");
+        let (old, other) = (Server::named("old").await, Server::named("other").await);
+        let new = Server::named("new").await;
+        let plane = AdsServer::start().await.unwrap();
+        let leads_to = |cluster: &str| Resource::routes("r", [("users", cluster)]);
+        plane.set([
+            Resource::listener("users", "r"),
+            leads_to("blue"),
+            Resource::cluster("blue"),
+            Resource::endpoints("blue", [old.socket()]),
+            Resource::cluster("green"),
+            Resource::endpoints("green", [other.socket()]),
+        ]);
+        let mesh = builder(&plane, "returns", delta).build().unwrap();
+        let client = mesh.client("users").unwrap();
+        assert_eq!(body(&client).await, "old", "{case}");
+        assert!(asks_for(&plane, &["blue"]), "{case}");
+
+        plane.set([leads_to("green")]);
+        until(&client, "other").await;
+        let calls = old.requests();
+        if is_given_up {
+            until_it_asks_for(&plane, &["green"]).await;
+        } else {
+            assert!(asks_for(&plane, &["blue", "green"]), "{case}");
+        }
+        plane.set([Resource::endpoints("blue", [new.socket()])]);
+        assert_eq!(body(&client).await, "other", "{case}");
+
+        plane.set([leads_to("blue")]);
+        until(&client, "new").await;
+        for _ in 0..20 {
+            assert_eq!(body(&client).await, "new", "{case}");
+        }
+        assert_eq!(old.requests(), calls, "{case}");
+
+        // It is followed as it was before, and the other one is given up.
+        plane.set([Resource::endpoints("blue", [old.socket()])]);
+        until(&client, "old").await;
+        until_it_asks_for(&plane, &["blue"]).await;
+        assert_eq!(body(&client).await, "old", "{case}");
+        for kind in [LDS, RDS, CDS, EDS] {
+            assert!(plane.nacks(kind).is_empty(), "{case}: {:?}", plane.nacks(kind));
+        }
     }
 }
