@@ -137,8 +137,20 @@ fn family() -> Vec<config::Cluster> {
     };
     let three = config::LeastRequest { choices: Some(3), ..config::LeastRequest::default() };
     let all = config::LeastRequest { full_scan: Some(true), ..config::LeastRequest::default() };
+    let biased = config::LeastRequest { active_bias: Some(1.0), ..config::LeastRequest::default() };
+    let bounded = config::Balancer::RingHash(config::RingHash {
+        minimum_ring_size: Some(65_536),
+        balance_percent: Some(150),
+        ..config::RingHash::default()
+    });
+    let naming = config::Balancer::OverrideHost(config::OverrideHost {
+        sources: Vec::new(),
+        fallback: Box::new(config::Balancer::RoundRobin),
+        health: None,
+    });
     let mut family: Vec<_> = policies().iter().map(under).collect();
-    family.extend([least(three), least(all), sharded()]);
+    family.extend([least(three), least(all), least(biased), sharded()]);
+    family.extend([under(&bounded), under(&naming)]);
     #[cfg(feature = "orca")]
     family.extend([
         under(&config::Balancer::Prequal(config::Prequal::default())),

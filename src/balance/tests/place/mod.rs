@@ -249,7 +249,7 @@ fn of_small_tables() -> Vec<Cluster> {
     let mut all: Vec<_> = policies();
     for cluster in &mut all {
         match &mut cluster.balancer {
-            Some(config::Balancer::RingHash(ring)) => *ring = config::RingHash::default(),
+            Some(config::Balancer::RingHash(ring)) => ring.minimum_ring_size = None,
             Some(config::Balancer::Maglev(maglev)) => *maglev = small.clone(),
             _ => {}
         }

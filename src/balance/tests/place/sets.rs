@@ -108,41 +108,71 @@ proptest! {
     }
 }
 
+/// Four endpoints that have been there for a while, and a fifth that joins them now.
+async fn joined_by_a_fifth(cluster: &Cluster) -> World {
+    let epoch = Epoch::now();
+    let balancer = Balancer::new(cluster, Here::default(), epoch);
+    let nanos = || epoch.nanos(crate::core::Instant::now());
+    tokio::time::advance(Duration::from_secs(100)).await;
+    // Only between unequal weights a bias says anything.
+    let is_biased = cluster.least_request.as_ref().is_some_and(|it| it.active_bias.is_some());
+    let heavy = 1 + u32::from(is_biased);
+    let weight = |port: u16| if port == 1 { heavy } else { 1 };
+    balancer.replace((1..=4).map(|port| endpoint(port).weight(weight(port))).collect());
+    let mut world = World { balancer, random: Random::seeded(3), now: nanos() };
+    world.calls(4_000);
+    tokio::time::advance(Duration::from_secs(100)).await;
+    world.balancer.upsert(vec![endpoint(5)]);
+    world.now = nanos();
+    world
+}
+
+/// The part of so many calls that goes to the fifth. All take as long, and none is in flight beside
+/// another: by latency and by calls in flight there is nothing between the endpoints.
+fn share_of_the_fifth(world: &World) -> f64 {
+    let mut taken = 0;
+    for _ in 0..4_000 {
+        let flight = world.pick().unwrap();
+        taken += u32::from(port_of(flight.endpoint().spec()) == 5);
+        flight.finish(world.now + MILLI, Outcome::Success);
+    }
+    f64::from(taken) / 4_000.0
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_endpoint_is_warmed_up_under_every_policy() {
+    // Its even share is a fifth, or a sixth by weight: of that a tenth, then a half.
+    let even = 0.14..0.24;
     for cluster in sharing() {
         let slow_start = Some(config::SlowStart::default());
-        let cluster = Cluster { slow_start, ..cluster };
-        let epoch = Epoch::now();
-        let balancer = Balancer::new(&cluster, Here::default(), epoch);
-        tokio::time::advance(Duration::from_secs(100)).await;
-        balancer.replace((1..=4).map(endpoint).collect());
-        let nanos = || epoch.nanos(crate::core::Instant::now());
-        let mut world = World { balancer, random: Random::seeded(3), now: nanos() };
-        // The first ones are new together: nobody waits.
-        world.calls(4_000);
-        tokio::time::advance(Duration::from_secs(100)).await;
-        world.balancer.upsert(vec![endpoint(5)]);
-        world.now = nanos();
-        // A new one that answers as fast gets a fifth, and of that a tenth, then a half.
-        for (wait, wanted) in [(0, 0.025), (5, 0.125), (6, 0.2)] {
+        let ramped = Cluster { slow_start, ..cluster.clone() };
+        let mut world = joined_by_a_fifth(&ramped).await;
+        for (wait, wanted) in [(0, 0.01..0.04), (5, 0.07..0.14), (6, even.clone())] {
             world.now += wait * SECOND;
-            let mut calls = 0;
-            let mut taken = 0;
-            for _ in 0..4_000 {
-                let flight = world.pick().unwrap();
-                calls += 1;
-                taken += u32::from(port_of(flight.endpoint().spec()) == 5);
-                flight.finish(world.now + MILLI, Outcome::Success);
-            }
-            let share = f64::from(taken) / f64::from(calls);
-            let slack = if is_by_latency(&cluster) { 0.2 } else { 0.05 };
-            assert!((share - wanted).abs() < slack, "{wait} s: {share} {}", named(&cluster));
+            let share = share_of_the_fifth(&world);
+            assert!(wanted.contains(&share), "{wait} s: {share} {}", named(&cluster));
         }
-        // Who was unhealthy and is well begins anew.
+        let mut world = joined_by_a_fifth(&cluster).await;
+        for wait in [0, 5, 6] {
+            world.now += wait * SECOND;
+            let share = share_of_the_fifth(&world);
+            assert!(even.contains(&share), "no ramp, {wait} s: {share} {}", named(&cluster));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_unhealthy_and_is_well_begins_its_ramp_anew() {
+    for cluster in sharing() {
+        let cluster = Cluster { slow_start: Some(config::SlowStart::default()), ..cluster };
+        let mut world = joined_by_a_fifth(&cluster).await;
+        tokio::time::advance(Duration::from_secs(20)).await;
+        world.now += 20 * SECOND;
+        let share = share_of_the_fifth(&world);
+        assert!((0.14..0.24).contains(&share), "{share} {}", named(&cluster));
         world.balancer.upsert(vec![endpoint(5).health(Health::Unhealthy)]);
         world.balancer.upsert(vec![endpoint(5)]);
-        let joined = world.balancer.read().all.set.iter().last().unwrap().joined();
-        assert_eq!(joined, nanos());
+        let share = share_of_the_fifth(&world);
+        assert!((0.01..0.04).contains(&share), "anew: {share} {}", named(&cluster));
     }
 }
