@@ -7,6 +7,7 @@ mod explain;
 mod first;
 mod hashed;
 mod health;
+mod jumps;
 mod layout;
 mod load;
 mod made_meanwhile;

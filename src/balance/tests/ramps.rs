@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// Of four endpoints, as its ramp begins: a tenth of its quarter.
-const FIRST: Range<f64> = 0.01..0.05;
+pub(super) const FIRST: Range<f64> = 0.01..0.05;
 /// In the middle of it.
 const HALF: Range<f64> = 0.09..0.18;
-const EVEN: Range<f64> = 0.21..0.29;
-const NOTHING: Range<f64> = 0.0..0.01;
+pub(super) const EVEN: Range<f64> = 0.21..0.29;
+pub(super) const NOTHING: Range<f64> = 0.0..0.01;
 
 fn cluster(policy: &Cluster, after_ejection: Option<bool>) -> Cluster {
     Cluster {
@@ -31,7 +31,7 @@ fn of(cluster: &Cluster, count: u16) -> Sim {
 
 /// Its share of so many calls. All take as long, and none is in flight beside another: by latency and
 /// by calls in flight there is nothing between the endpoints.
-fn share(sim: &mut Sim) -> f64 {
+pub(super) fn share(sim: &mut Sim) -> f64 {
     sim.forget();
     for _ in 0..4_000 {
         let flight = sim.pick().unwrap();

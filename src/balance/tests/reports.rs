@@ -11,20 +11,20 @@ use super::{
 };
 use crate::config::{self, Health};
 
-fn weighted() -> config::Balancer {
+pub(super) fn weighted() -> config::Balancer {
     config::Balancer::ClientWeighted(config::ClientWeighted::default())
 }
 
-fn prequal() -> config::Balancer {
+pub(super) fn prequal() -> config::Balancer {
     config::Balancer::Prequal(config::Prequal::default())
 }
 
-fn report(qps: f64, utilization: f64) -> Report {
+pub(super) fn report(qps: f64, utilization: f64) -> Report {
     Report { rps_fractional: qps, application_utilization: utilization, ..Report::default() }
 }
 
 /// Calls of 1 ms for so long, one every 1 ms, whose answers carry this endpoint's report.
-fn reported(sim: &mut Sim, time: u64, report: impl Fn(u16) -> Option<Report>) {
+pub(super) fn reported(sim: &mut Sim, time: u64, report: impl Fn(u16) -> Option<Report>) {
     for _ in 0..time / MILLI {
         let flight = sim.pick().unwrap();
         let number = number_of(flight.endpoint());
@@ -191,7 +191,7 @@ fn another_policy_gets_the_reports_from_then_on() {
 }
 
 /// Calls that answer with these signals; each is answered before the next.
-fn signalled(sim: &mut Sim, calls: u64, signal: impl Fn(u16) -> Option<Signal>) {
+pub(super) fn signalled(sim: &mut Sim, calls: u64, signal: impl Fn(u16) -> Option<Signal>) {
     for _ in 0..calls {
         let flight = sim.pick().unwrap();
         let number = number_of(flight.endpoint());
