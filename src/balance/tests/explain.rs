@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -14,12 +14,13 @@ use proptest::prelude::*;
 use super::{MILLI, SECOND, endpoint, policies};
 use crate::{
     balance::{
-        Ask, Asked, Balancer, Choice, EndpointStanding, Environment, HealthSet, InFlight, Outcome,
-        Over, PickError, PickExplanation, PickReason, Spec, Upstream, Wanted,
+        Ask, Asked, Balancer, Callers, Choice, EndpointStanding, Environment, HealthSet, InFlight,
+        Outcome, Over, PickError, PickExplanation, PickReason, Spec, Upstream, Wanted,
     },
     config::{
         self, Address, Balancer as Policy, Balancing, Cluster, Health, Locality, LocalityBalancing,
-        LocalityWeight, OutlierDetection, SubsetSelector, Subsets, Subsetting,
+        LocalityScope, LocalityWeight, OutlierDetection, Place, Ring, Rings, SubsetSelector,
+        Subsets, Subsetting, ZoneAware,
     },
     core::{Epoch, Random},
 };
@@ -29,6 +30,8 @@ use crate::{
 struct Wire {
     down: AtomicBool,
     failing: AtomicBool,
+    /// Nanoseconds; 0: not measured.
+    round_trip: AtomicU64,
 }
 
 #[derive(Default)]
@@ -45,7 +48,20 @@ impl Wires {
     }
 }
 
-impl Environment for Wires {}
+/// In the first of three zones, where two of the three callers are.
+impl Environment for Wires {
+    fn place(&self) -> Place {
+        Place { locality: Locality::new("r", "z0"), ..Place::default() }
+    }
+
+    fn callers(&self, _cluster: &str) -> Vec<Callers> {
+        let of = |zone: &str, number| {
+            let locality = Locality::new("r", zone);
+            Callers { locality, number, weight: number }
+        };
+        vec![of("z0", 2), of("z1", 1)]
+    }
+}
 
 impl Upstream for Peer {
     type Context = Wires;
@@ -64,6 +80,11 @@ impl Upstream for Peer {
 
     fn is_failing(&self) -> bool {
         self.wire.failing.load(Relaxed)
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        let nanos = self.wire.round_trip.load(Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
     fn back_off(&self, _now: u64) -> u64 {
@@ -115,9 +136,21 @@ impl World {
 
     /// The world of a seed: any policy, any plan, any state.
     fn any(seed: u64) -> Self {
+        Self::of(seed, false)
+    }
+
+    /// The same, where the place of the caller counts: its zone, what is near, what is soon reached.
+    fn near_and_far(seed: u64) -> Self {
+        Self::of(seed, true)
+    }
+
+    fn of(seed: u64, by_place: bool) -> Self {
         let dice = Random::seeded(seed);
         let die = |sides: u64| dice.next() % sides;
-        let (cluster, is_in_parts) = some_cluster(&die);
+        let (mut cluster, is_in_parts) = some_cluster(&die);
+        if by_place {
+            cluster.balancing = Some(by_place_of(&cluster, &die));
+        }
         let count = 1 + u16::try_from(die(10)).unwrap();
         let endpoints = (1..=count).map(|port| some_endpoint(port, &die)).collect();
         let mut world = Self::new(&cluster, endpoints);
@@ -159,6 +192,7 @@ impl World {
             let wire = world.balancer.context().of(port);
             wire.down.store(die(8) == 0, Relaxed);
             wire.failing.store(die(8) == 0, Relaxed);
+            wire.round_trip.store(u64::from(port) % 3 * 15 * MILLI, Relaxed);
         }
         world.count();
         world.well = die(4) == 0;
@@ -283,6 +317,29 @@ fn some_cluster(die: &impl Fn(u64) -> u64) -> (Cluster, bool) {
     (cluster, in_parts)
 }
 
+/// What the cluster says of its balancing, and that calls go to the own zone first, to what is near, or
+/// to what is soon reached.
+fn by_place_of(cluster: &Cluster, die: &impl Fn(u64) -> u64) -> Balancing {
+    let mut balancing = cluster.balancing.clone().unwrap_or_default();
+    match die(3) {
+        0 => {
+            let (min_cluster_size, own_cluster) = (Some(1), Some("me".into()));
+            let zone = ZoneAware { min_cluster_size, own_cluster, ..ZoneAware::default() };
+            balancing.locality = LocalityBalancing::ZoneAware(zone);
+        }
+        1 => {
+            let ring = |millis| Ring::new(Duration::from_millis(millis)).threshold_percent(50.0);
+            let rings = Rings { rings: vec![ring(2), ring(20)], full_load: Some(10) };
+            balancing.locality = LocalityBalancing::Rings(rings);
+        }
+        _ => {
+            balancing.prefer = vec![LocalityScope::Region, LocalityScope::Zone];
+            balancing.prefer_strictly = Some(die(3) == 0);
+        }
+    }
+    balancing
+}
+
 fn some_endpoint(port: u16, die: &impl Fn(u64) -> u64) -> config::Endpoint {
     let mut endpoint = endpoint(port);
     // Half of the worlds are plain.
@@ -350,99 +407,119 @@ fn foretold(before: &PickExplanation, picked: Result<&InFlight<Peer>, &PickError
     }
 }
 
+/// Nothing is changed by saying it, and the next pick does what is said, whatever has happened before.
+fn next_picks_are_said(mut world: World) -> Result<(), TestCaseError> {
+    let mut rare = 0;
+    for _ in 0..12 {
+        let before = world.state();
+        let explanation = world.explain();
+        prop_assert_eq!(&before, &world.state(), "{}", explanation);
+        let picked = world.pick();
+        rare += usize::from(!foretold(&explanation, picked.as_ref()));
+        let die = world.dice.next();
+        world.now += MILLI * (die % 300);
+        if let Ok(flight) = picked {
+            let outcome = if die.is_multiple_of(5) { Outcome::Failure } else { Outcome::Success };
+            flight.finish(world.now, outcome);
+        }
+        if die.is_multiple_of(7) {
+            world.count();
+        }
+    }
+    // What one in thousands of picks comes to.
+    prop_assert!(rare <= 2, "{rare} picks were not foretold: {}", world.explain());
+    Ok(())
+}
+
+/// Of one state so many picks pick those that are said to be picked, and as often.
+fn picks_are_as_often_as_said(world: &World, total: u32) -> Result<(), TestCaseError> {
+    // What happens once only is over.
+    if !world.explain().trial.is_empty() {
+        drop(world.pick());
+    }
+    for _ in 0..200 {
+        if let Ok(flight) = world.pick() {
+            flight.finish(world.now, Outcome::Ignored);
+        }
+    }
+    let said = world.explain();
+    let mut counts = BTreeMap::<String, u32>::new();
+    let mut failed = 0;
+    for _ in 0..total {
+        match world.pick() {
+            Ok(flight) => {
+                *counts.entry(address_of(&flight)).or_default() += 1;
+                flight.finish(world.now, Outcome::Ignored);
+            }
+            Err(_) => failed += 1,
+        }
+    }
+    let is_named = said.named.as_ref().is_some_and(|named| named.is_honoured);
+    let near = |count: u32, share: f64| {
+        let met = f64::from(count) / f64::from(total);
+        let runs = 1.0 / f64::from(total) + 1.0 / 4096.0;
+        // Five deviations of both, and what is rare.
+        (met - share).abs() < 5.0 * (share * (1.0 - share) * runs).sqrt() + 0.004
+    };
+    match &said.choice {
+        // Whose turn it is moves on with each.
+        Choice::Endpoint { .. } if world.round_robin && !is_named => {}
+        Choice::Endpoint { address, .. } => {
+            prop_assert_eq!(counts.get(address).copied(), Some(total), "{}: {:?}", said, counts);
+        }
+        Choice::OneOf { .. } if world.round_robin => {}
+        Choice::OneOf { endpoints, fails, .. } => {
+            let all = counts.clone();
+            for (address, share) in endpoints {
+                let count = counts.remove(address).unwrap_or(0);
+                prop_assert!(near(count, *share), "{address} got {count} of {all:?}: {said}");
+            }
+            prop_assert!(near(failed, *fails), "{failed} failed: {said}");
+            prop_assert!(counts.values().all(|count| *count < 40), "{counts:?}: {said}");
+        }
+        Choice::Nothing { .. } => prop_assert_eq!(failed, total),
+    }
+    Ok(())
+}
+
+/// Each endpoint is told of once, with a reason that fits its chance.
+fn each_is_told_of_once(world: &World) -> Result<(), TestCaseError> {
+    let said = world.explain();
+    let all = said.priorities.iter().flat_map(|it| &it.localities);
+    let all: Vec<_> = all.flat_map(|it| &it.endpoints).chain(&said.outside).collect();
+    prop_assert_eq!(all.len(), world.balancer.len());
+    prop_assert_eq!(reasons(&said).len(), all.len());
+    for endpoint in all {
+        prop_assert_eq!(endpoint.reason == PickReason::Picked, endpoint.share > 0.0);
+    }
+    let sum: f64 = said.priorities.iter().map(|it| it.share).sum();
+    prop_assert!(said.priorities.is_empty() || (sum - 1.0).abs() < 0.02, "{sum}: {said}");
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Nothing is changed by it, and the next pick does what it says, whatever has happened before.
     #[test]
     fn the_next_pick_is_what_is_said_and_saying_it_changes_nothing(seed: u64) {
-        let mut world = World::any(seed);
-        let mut rare = 0;
-        for _ in 0..12 {
-            let before = world.state();
-            let explanation = world.explain();
-            prop_assert_eq!(&before, &world.state(), "{}", explanation);
-            let picked = world.pick();
-            rare += usize::from(!foretold(&explanation, picked.as_ref()));
-            let die = world.dice.next();
-            world.now += MILLI * (die % 300);
-            if let Ok(flight) = picked {
-                let outcome = if die.is_multiple_of(5) { Outcome::Failure } else { Outcome::Success };
-                flight.finish(world.now, outcome);
-            }
-            if die.is_multiple_of(7) {
-                world.count();
-            }
-        }
-        // What one in thousands of picks comes to.
-        prop_assert!(rare <= 2, "{rare} picks were not foretold: {}", world.explain());
+        next_picks_are_said(World::any(seed))?;
     }
 
-    /// Of one state 10,000 picks pick those that are said to be picked, and as often.
     #[test]
     fn ten_thousand_picks_are_those_that_are_said(seed: u64) {
-        let world = World::any(seed);
-        // What happens once only is over.
-        if !world.explain().trial.is_empty() {
-            drop(world.pick());
-        }
-        for _ in 0..200 {
-            if let Ok(flight) = world.pick() {
-                flight.finish(world.now, Outcome::Ignored);
-            }
-        }
-        let said = world.explain();
-        let mut counts = BTreeMap::<String, u32>::new();
-        let (mut failed, total) = (0, 10_000);
-        for _ in 0..total {
-            match world.pick() {
-                Ok(flight) => {
-                    *counts.entry(address_of(&flight)).or_default() += 1;
-                    flight.finish(world.now, Outcome::Ignored);
-                }
-                Err(_) => failed += 1,
-            }
-        }
-        let is_named = said.named.as_ref().is_some_and(|named| named.is_honoured);
-        let near = |count: u32, share: f64| {
-            let met = f64::from(count) / f64::from(total);
-            // Five deviations of both, and what is rare.
-            (met - share).abs() < 5.0 * (share * (1.0 - share) * (1e-4 + 1.0 / 4096.0)).sqrt() + 0.004
-        };
-        match &said.choice {
-            // Whose turn it is moves on with each.
-            Choice::Endpoint { .. } if world.round_robin && !is_named => {}
-            Choice::Endpoint { address, .. } => {
-                prop_assert_eq!(counts.get(address).copied(), Some(total), "{}: {:?}", said, counts);
-            }
-            Choice::OneOf { .. } if world.round_robin => {}
-            Choice::OneOf { endpoints, fails, .. } => {
-                let all = counts.clone();
-                for (address, share) in endpoints {
-                    let count = counts.remove(address).unwrap_or(0);
-                    prop_assert!(near(count, *share), "{address} got {count} of {all:?}: {said}");
-                }
-                prop_assert!(near(failed, *fails), "{failed} failed: {said}");
-                prop_assert!(counts.values().all(|count| *count < 40), "{counts:?}: {said}");
-            }
-            Choice::Nothing { .. } => prop_assert_eq!(failed, total),
-        }
+        picks_are_as_often_as_said(&World::any(seed), 10_000)?;
     }
 
-    /// Each endpoint is told of once, with a reason that fits its chance.
     #[test]
     fn every_endpoint_is_told_of_once(seed: u64) {
-        let world = World::any(seed);
-        let said = world.explain();
-        let all = said.priorities.iter().flat_map(|it| &it.localities);
-        let all: Vec<_> = all.flat_map(|it| &it.endpoints).chain(&said.outside).collect();
-        prop_assert_eq!(all.len(), world.balancer.len());
-        prop_assert_eq!(reasons(&said).len(), all.len());
-        for endpoint in all {
-            prop_assert_eq!(endpoint.reason == PickReason::Picked, endpoint.share > 0.0);
-        }
-        let sum: f64 = said.priorities.iter().map(|it| it.share).sum();
-        prop_assert!(said.priorities.is_empty() || (sum - 1.0).abs() < 0.02, "{sum}: {said}");
+        each_is_told_of_once(&World::any(seed))?;
+    }
+
+    #[test]
+    fn where_the_callers_place_counts_picks_are_those_that_are_said(seed: u64) {
+        each_is_told_of_once(&World::near_and_far(seed))?;
+        next_picks_are_said(World::near_and_far(seed))?;
+        picks_are_as_often_as_said(&World::near_and_far(seed), 4_000)?;
     }
 }
 
