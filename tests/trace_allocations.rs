@@ -164,8 +164,9 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
         ("passed on from a header", named, 0.0),
         ("unsampled by its caller", parent, 0.0),
         ("unsampled by its caller, from a header", named_parent, 0.0),
-        ("passed on, with a retry armed", kept, 0.0),
-        ("unsampled by its caller, with a retry armed", kept_child, 0.0),
+        // Without the header, the list of those that are kept is empty.
+        ("passed on, with a retry armed", kept, 1.0),
+        ("unsampled by its caller, with a retry armed", kept_child, 1.0),
         ("unsampled by the sampler", no_parent, 1.0),
         ("sampled", root, 8.0),
         ("sampled with a parent", child, 9.0),

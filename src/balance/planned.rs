@@ -59,7 +59,7 @@ impl<X: Upstream> View<X> {
     #[inline(never)]
     pub(super) fn straight<'a>(&'a self, picker: Picker<'a, X>, hash: Option<u64>) -> Plain<'a, X> {
         match &self.placed {
-            Some(placed) if placed.is_straight && placed.plan.asks_nothing() => {
+            Some(placed) if placed.is_straight && placed.plan.note_straight() => {
                 self.policy.plain_elsewhere(&self.all, picker, hash)
             }
             _ => Err(None),
@@ -75,7 +75,7 @@ impl<X: Upstream> View<X> {
         then: impl FnOnce(Chosen<'_, X>) -> T,
     ) -> Result<T, PickError> {
         let placed = self.placed.as_ref().filter(|placed| placed.is_straight);
-        let plan = placed.map(|placed| &placed.plan).filter(|plan| plan.asks_nothing());
+        let plan = placed.map(|placed| &placed.plan).filter(|plan| plan.note_straight());
         let Some((plan, level)) = plan.and_then(|plan| Some((plan, plan.levels.first()?))) else {
             // It is not so any more.
             return self.choose(ask, wakes, then);

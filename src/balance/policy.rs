@@ -292,7 +292,7 @@ impl Policy {
         }
     }
 
-    /// The same where a plan has been followed already, and a call more is little.
+    /// The same where there is a plan, and a call more is little.
     #[inline(never)]
     pub(super) fn plain_elsewhere<'a, X: Upstream>(
         &self,

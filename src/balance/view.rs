@@ -84,8 +84,8 @@ impl<X> Group<X> {
 
 /// The plan of a cluster, and those of its parts by labels.
 pub(super) struct Placed<X> {
-    /// Its priorities, localities and subsets come to all endpoints alike, and its policy draws: while
-    /// these are well, it goes by the policy alone.
+    /// It asks for no labels, its priorities and localities come to all endpoints alike, and its policy
+    /// draws: while these are well, a pick goes by the policy alone.
     pub(super) is_straight: bool,
     pub(super) plan: Plan<X>,
     pub(super) parts: HashMap<u64, (Labels, Plan<X>)>,
@@ -145,7 +145,7 @@ impl<X: Upstream> Placed<X> {
             }
         }
         let draws = policy.form(all.set.uniform) != Form::Ranked;
-        let is_straight = draws && parts.is_empty() && placing.slow_start.is_none();
+        let is_straight = draws && placing.subsets.is_none() && placing.slow_start.is_none();
         Self { is_straight: is_straight && plan.is_whole(), plan, parts }
     }
 

@@ -277,11 +277,11 @@ impl SanMatch {
     ///
     /// # Errors
     ///
-    /// What is wrong with a regular expression: as one, or that it takes any name.
+    /// What is wrong with a regular expression: as one, or that it takes names that are nobody's.
     pub(crate) fn text(&self, kind: SanKind) -> Result<Text, String> {
         let text = Text::new(&self.matcher, self.ignore_case || kind == SanKind::Dns)?;
         let is_regex = matches!(self.matcher, StringMatch::Regex(_));
-        if is_regex && NOBODY.iter().any(|name| text.matches(name)) {
+        if is_regex && nobody(kind).iter().any(|name| text.matches(name)) {
             return Err(ANY_NAME.to_owned());
         }
         Ok(text)
@@ -300,9 +300,18 @@ impl SecurityRule {
     }
 }
 
-/// Names that nobody has: what takes one of them takes any.
+/// Names of this kind that nobody has: what takes one of them is no name of somebody.
 //= RFC 6761 §6.4: no name below `invalid` is anybody's
-const NOBODY: [&str; 2] = ["", "nobody.invalid"];
+//= RFC 5737 §3, RFC 3849 §2: nor are the addresses of documents
+fn nobody(kind: SanKind) -> &'static [&'static str] {
+    match kind {
+        SanKind::Dns => &["nobody.invalid"],
+        SanKind::Uri => &["spiffe://nobody.invalid/nobody", "https://nobody.invalid/"],
+        SanKind::Email => &["nobody@nobody.invalid"],
+        SanKind::Ip => &["192.0.2.1", "2001:db8::1"],
+        SanKind::Other => &[],
+    }
+}
 
 /// Why a match that takes any name is none.
 pub(crate) const ANY_NAME: &str = "not supported yet, nor ever: anybody would pass whom a root \

@@ -40,7 +40,7 @@ pub(crate) fn http1<B>(request: &mut Request<B>, fallback: &str) {
 
 /// HTTP/2: scheme and authority as pseudo-headers, the latter without a user (RFC 9113 §8.3.1); under
 /// TLS the scheme is `https`, whatever the caller's own words. A request's id stays out of the header
-/// table, whoever has written it. False of a request that it cannot carry; that is left as it is.
+/// table, whoever has written it. False of a request that it cannot carry; that keeps its form.
 #[inline]
 #[must_use]
 pub(crate) fn http2<B>(request: &mut Request<B>, fallback: &str, secured: bool) -> bool {

@@ -123,7 +123,7 @@ impl<X> Level<X> {
     /// Whether every call is for its healthy endpoints.
     #[inline]
     pub(in crate::balance) fn gets_all(&self) -> bool {
-        self.load.load(Relaxed) == 100
+        self.load.load(Relaxed) == ALL
     }
 
     /// Notes what it gets, and gives what it got before.
@@ -168,6 +168,9 @@ impl<X> Level<X> {
         }
     }
 }
+
+/// What is packed of one that gets every call.
+const ALL: u32 = 100;
 
 fn pack(load: Load) -> u32 {
     load.healthy.min(100) | load.degraded.min(100) << 8 | u32::from(load.panic) << 16

@@ -139,7 +139,7 @@ impl<X: Upstream> Plan<X> {
     /// Notes a pick; whether it may go to whoever is good, as the first level gets every call and
     /// nobody is to be tried out.
     #[inline]
-    pub(in crate::balance) fn asks_nothing(&self) -> bool {
+    pub(in crate::balance) fn note_straight(&self) -> bool {
         self.used.leave();
         self.trial.load(Relaxed) == 0 && self.levels.first().is_some_and(Level::gets_all)
     }

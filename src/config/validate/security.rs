@@ -150,8 +150,9 @@ impl Checker {
                 }
                 match matcher {
                     StringMatch::Regex(regex) => {
-                        let kinds = kind.map_or([SanKind::Uri, SanKind::Dns], |kind| [kind; 2]);
-                        let why = kinds.into_iter().find_map(|kind| san.text(kind).err());
+                        let all = [SanKind::Uri, SanKind::Dns, SanKind::Email, SanKind::Ip];
+                        let kinds = kind.as_ref().map_or(&all[..], std::slice::from_ref);
+                        let why = kinds.iter().find_map(|kind| san.text(*kind).err());
                         if let Some(reason) = why {
                             self.refuse("san.matcher.regex", regex, reason);
                         }

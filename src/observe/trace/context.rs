@@ -28,8 +28,8 @@ pub(super) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// ```
 ///
 /// Where no tracer is given to the mesh it goes out as it came. With one, the spans of the call
-/// are its children. A `traceparent` header of the outgoing request wins over it. Attempt layers and
-/// what is below them find it in the headers.
+/// are its children. A `traceparent` header of the outgoing request wins over it. Where
+/// endpoints are told of it, attempt layers and what is below them find it in the headers alone.
 ///
 /// Cloning it allocates nothing.
 #[derive(Clone)]

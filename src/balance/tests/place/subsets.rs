@@ -63,6 +63,28 @@ fn the_ends_of_an_aperture_are_used_by_their_share() {
 }
 
 #[test]
+fn a_call_without_labels_goes_nowhere_when_the_default_part_is_gone() {
+    let subsets = Subsets {
+        fallback: config::SubsetFallback::Default,
+        default: [("version".to_owned(), "1".to_owned())].into(),
+        ..Subsets::default()
+    };
+    for cluster in without_tables() {
+        let cluster = Cluster { subsets: Some(subsets.clone()), ..cluster };
+        let endpoints = vec![labelled(1, "1"), labelled(2, "2")];
+        let world = World::new(&cluster, Here::default(), endpoints);
+        let met = || world.pick().map(|flight| port_of(flight.endpoint().spec()));
+        for _ in 0..20 {
+            assert_eq!(met(), Ok(1), "{}", named(&cluster));
+        }
+        world.balancer.remove(&[endpoint(1).address]);
+        for _ in 0..20 {
+            assert_eq!(met(), Err(PickError::NoPart), "{}", named(&cluster));
+        }
+    }
+}
+
+#[test]
 fn a_route_gets_the_endpoints_of_its_labels() {
     let selector = SubsetSelector { keys: vec!["version".into()], ..SubsetSelector::default() };
     let mut subsets = Subsets { selectors: vec![selector], ..Subsets::default() };

@@ -133,7 +133,9 @@ impl Attempt {
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         let outcome = match (met, error.kind()) {
             _ if blameless => Outcome::Ignored,
-            (_, ErrorKind::Shutdown | ErrorKind::InvalidRequest) => Outcome::Ignored,
+            (_, ErrorKind::Shutdown) => Outcome::Ignored,
+            // This mesh's own word of the request, not that of a mesh behind the leaf.
+            (_, ErrorKind::InvalidRequest) if error.service_name().is_none() => Outcome::Ignored,
             (_, ErrorKind::Timeout) => Outcome::Timeout,
             (Met::NeverSent, _) => Outcome::Connect,
             (Met::Reset, _) => Outcome::Reset,

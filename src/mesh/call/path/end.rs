@@ -50,7 +50,7 @@ impl PathProj<'_> {
                 drop(limit);
                 if let Some(why) = failed.refusal() {
                     meter.call_refused((&cell.name, *call), why);
-                    if told <= 1 && why.is_of_cluster() {
+                    if attempts <= 1 && why.is_of_cluster() {
                         self.take_back(now);
                     }
                 }
