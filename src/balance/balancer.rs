@@ -100,11 +100,7 @@ impl<X: Upstream> Balancer<X> {
         {
             let view: &View<X> = &shelf;
             let picker = Picker::untried(&view.all.set, now, random);
-            let drawn = match view.policy.plain(view.form, &view.all, picker, hash) {
-                Err(None) => view.straight(picker, hash),
-                drawn => drawn,
-            };
-            match drawn {
+            match view.policy.plain(view.form, &view.all, picker, hash) {
                 Ok((endpoint, live)) => {
                     let (endpoint, decay, marks) = (Arc::clone(endpoint), view.decay, view.marks);
                     count(marks, live, now);
@@ -135,6 +131,17 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask { now, random, tried, over, wanted, hash, apart, avoid, well: false };
         let view = self.view.load();
+        if over.is_none() && wanted.is_none() && tried.is_empty() {
+            match view.straight(Picker::untried(&view.all.set, now, random), hash) {
+                Ok((endpoint, live)) => return Ok(self.begin(&view, endpoint, live, now)),
+                Err(Some(drawn)) => {
+                    return view
+                        .choose_drawn(&ask, &|| self.wake(), drawn, |it| self.take(&view, it, now))
+                        .or_else(|error| self.pick_again(&view, ask, error));
+                }
+                Err(None) => {}
+            }
+        }
         self.pick_in(&view, ask).or_else(|error| self.pick_again(&view, ask, error))
     }
 
@@ -149,13 +156,8 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask::any(now, random, &[]).hashed(hash);
         let view = self.view.load();
-        let take = |chosen: Chosen<'_, X>| self.take(&view, chosen, now);
-        let picked = if view.placed.is_some() {
-            view.choose_drawn(&ask, &|| self.wake(), (one, other), take)
-        } else {
-            view.decide_drawn(&ask, Some((one, other)), take)
-        };
-        picked.or_else(|error| self.pick_again(&view, ask, error))
+        view.decide_drawn(&ask, Some((one, other)), |chosen| self.take(&view, chosen, now))
+            .or_else(|error| self.pick_again(&view, ask, error))
     }
 
     /// Whom a pick has looked at may have left meanwhile, all of them: then others are there.

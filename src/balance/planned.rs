@@ -74,11 +74,9 @@ impl<X: Upstream> View<X> {
         drawn: Drawn<'_, X>,
         then: impl FnOnce(Chosen<'_, X>) -> T,
     ) -> Result<T, PickError> {
-        let placed = self.placed.as_ref().filter(|placed| placed.is_straight);
-        let plan = placed.map(|placed| &placed.plan).filter(|plan| plan.note_straight());
+        let plan = self.placed.as_ref().map(|placed| &placed.plan);
         let Some((plan, level)) = plan.and_then(|plan| Some((plan, plan.levels.first()?))) else {
-            // It is not so any more.
-            return self.choose(ask, wakes, then);
+            return Err(PickError::Empty);
         };
         let mode = Mode { worst: Cell::new(Rank::Young), ..Mode::new(ask) };
         let way = Way { view: self, plan, ask, mode: &mode };

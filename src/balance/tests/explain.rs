@@ -381,6 +381,7 @@ fn foretold(before: &PickExplanation, picked: Result<&InFlight<Peer>, &PickError
     let due = EndpointStanding::Suspect { probe_in: Duration::ZERO };
     let due: Vec<_> = all
         .flat_map(|it| &it.endpoints)
+        .chain(&before.outside)
         .filter(|it| it.standing == due)
         .map(|it| &*it.address)
         .collect();

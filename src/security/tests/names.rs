@@ -224,6 +224,7 @@ fn a_regular_expression_takes_the_whole_of_a_name() {
 #[cfg(feature = "regex")]
 #[test]
 fn a_regular_expression_that_cannot_be_kept_to_is_refused_with_its_reason() {
+    use SanKind::{Dns, Email, Ip, Uri};
     let sources = Sources::trusting(&[&Ca::new("root")]);
     for (text, wanted) in [
         ("(", "identities[0].san.matcher.regex = (: is not a regular expression: unclosed group"),
@@ -233,14 +234,13 @@ fn a_regular_expression_that_cannot_be_kept_to_is_refused_with_its_reason() {
         (".*", "anybody would pass"),
         (".+", "anybody would pass"),
     ] {
-        for kind in [None, Some(SanKind::Dns), Some(SanKind::Uri)] {
+        for kind in [None, Some(Dns), Some(Uri)] {
             let expected = san(kind, StringMatch::Regex(text.to_owned()));
             let refused = sources.policy(&[expected]).compile(&Shared::default());
             let error = refused.err().unwrap_or_else(|| panic!("{text} is let in")).to_string();
             assert!(error.contains(wanted), "{text}: {error}");
         }
     }
-    use SanKind::{Dns, Email, Ip, Uri};
     for (kind, text, is_anybodys) in [
         (Dns, r"[\w.-]+", true),
         (Dns, r"([\w-]+\.)*prod", false),

@@ -65,7 +65,7 @@ fn the_ends_of_an_aperture_are_used_by_their_share() {
 #[test]
 fn a_call_without_labels_goes_nowhere_when_the_default_part_is_gone() {
     let subsets = Subsets {
-        fallback: config::SubsetFallback::Default,
+        fallback: SubsetFallback::Default,
         default: [("version".to_owned(), "1".to_owned())].into(),
         ..Subsets::default()
     };
