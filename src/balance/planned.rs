@@ -12,7 +12,7 @@ use super::{
     decide::Chosen,
     endpoint::{Endpoint, Upstream},
     hash::Spread,
-    pick::{Drawn, Mode, Picker, Plain, Rank, scale, standing},
+    pick::{Drawn, Mode, Picker, Plain, Rank, is_bad, scale},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
     view::{Group, Placed, View},
@@ -207,6 +207,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         }
         let rest = (0..plan.levels.len()).filter(|at| *at != index);
         let levels = std::iter::once(index).chain(rest).filter_map(|at| plan.levels.get(at));
+        self.mode.spares.set(self.view.placing.fail_on_panic);
         for worst in [Rank::Young, Rank::Degraded, Rank::Left, Rank::Tried] {
             if worst == Rank::Tried && self.ask.well {
                 break;
@@ -215,12 +216,12 @@ impl<'a, X: Upstream> Way<'a, X> {
             if worst != Rank::Young
                 && let Some(picked) = self.within(group)
             {
-                return self.allowed(picked);
+                return Ok(picked);
             }
             for level in levels.clone() {
                 self.look_as(level, false);
                 if let Some(picked) = self.within(self.whole(level)) {
-                    return self.allowed(picked);
+                    return Ok(picked);
                 }
             }
             // Those of a subset are all bad: the others are better than that.
@@ -228,7 +229,7 @@ impl<'a, X: Upstream> Way<'a, X> {
                 self.mode.panic.set(false);
                 self.mode.edges.set(&[]);
                 if let Some(picked) = self.within(&self.view.all) {
-                    return self.allowed(picked);
+                    return Ok(picked);
                 }
             }
         }
@@ -237,7 +238,8 @@ impl<'a, X: Upstream> Way<'a, X> {
         {
             return Ok(picked);
         }
-        Err(PickError::Unavailable)
+        let is_spared = self.mode.has_spared.get();
+        Err(if is_spared { PickError::Panic } else { PickError::Unavailable })
     }
 
     /// Before other clusters are called: one that could not be connected to and whose back-off is over,
@@ -253,14 +255,6 @@ impl<'a, X: Upstream> Way<'a, X> {
         let picked = levels.into_iter().find_map(looked);
         self.mode.trial.set(false);
         picked
-    }
-
-    /// Unless it is known to be bad, and such ones are not to be called.
-    fn allowed(&self, picked: Chosen<'a, X>) -> Result<Chosen<'a, X>, PickError> {
-        if self.view.placing.fail_on_panic && is_bad(picked.0, self.ask.now) {
-            return Err(PickError::Panic);
-        }
-        Ok(picked)
     }
 }
 
@@ -290,11 +284,6 @@ impl<X: Upstream> View<X> {
 /// Whether what is left out of the plan is called when nothing in it is good.
 pub(super) fn leaves_others<X>(plan: &Plan<X>, placing: &Placing) -> bool {
     plan.is_subset && plan.id == 0 && !placing.prefer_strictly
-}
-
-/// Whether an endpoint is known to be bad, by what is said or seen of its health.
-fn is_bad<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
-    matches!(standing(endpoint, now), Rank::Suspect | Rank::Ejected)
 }
 
 /// The plan of the labels that are asked for.

@@ -31,7 +31,7 @@ pub(super) use self::{
     mode::{Edge, Mode},
     p2c::Signal,
     pinned::{Pinned, Pins},
-    rank::{Rank, is_failing, is_ready, standing},
+    rank::{Rank, is_bad, is_failing, is_ready, standing},
     turn::step_of,
 };
 use super::{
@@ -93,6 +93,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     pub(super) fn rank(self, endpoint: &Arc<Endpoint<X>>) -> Rank {
+        if self.mode.is_some_and(|mode| mode.passes_over(endpoint, self.now)) {
+            return Rank::Never;
+        }
         if !self.tried.is_empty()
             && self.tried.iter().any(|tried| tried.is(endpoint))
             && endpoint.spec().health() != Health::Draining

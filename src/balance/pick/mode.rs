@@ -6,7 +6,7 @@ use twox_hash::XxHash64;
 
 use super::{
     Avoid, Rank,
-    rank::{is_available, is_failing},
+    rank::{is_available, is_bad, is_failing},
 };
 use crate::{
     balance::{
@@ -34,6 +34,9 @@ pub(in crate::balance) struct Mode<'a, X> {
     pub(in crate::balance) slow_start: Option<&'a SlowStart>,
     /// Endpoints whose localities this call is to leave.
     pub(in crate::balance) leaves: &'a [Arc<Endpoint<X>>],
+    /// Endpoints that are known to be bad are passed over, and whether there was any.
+    pub(in crate::balance) spares: Cell<bool>,
+    pub(in crate::balance) has_spared: Cell<bool>,
     /// What else it avoids, and the endpoints whose priorities it is to leave.
     pub(in crate::balance) avoid: Option<(&'a Avoid, &'a [Arc<Endpoint<X>>])>,
 }
@@ -64,9 +67,20 @@ impl<'a, X: Upstream> Mode<'a, X> {
             hash: ask.hash,
             slow_start: None,
             leaves,
+            spares: Cell::new(false),
+            has_spared: Cell::new(false),
             // Only what is sent again avoids anything.
             avoid: ask.avoid.filter(|_| !ask.tried.is_empty()).map(|it| (it, it.left(ask.tried))),
         }
+    }
+
+    /// Whether an endpoint is bad and such ones are not to be called: nor probed.
+    pub(super) fn passes_over(&self, endpoint: &Endpoint<X>, now: u64) -> bool {
+        let is_spared = self.spares.get() && is_bad(endpoint, now);
+        if is_spared {
+            self.has_spared.set(true);
+        }
+        is_spared
     }
 
     /// The rank of an endpoint as the plan sees it.

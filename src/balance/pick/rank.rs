@@ -52,6 +52,11 @@ pub(in crate::balance) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64
     }
 }
 
+/// Whether an endpoint is known to be bad, by what is said or seen of its health.
+pub(in crate::balance) fn is_bad<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
+    matches!(standing(endpoint, now), Rank::Suspect | Rank::Ejected)
+}
+
 /// Whether it takes calls, but for an ejection: neither its source nor its checks speak against it, and
 /// nothing is known that keeps it from being connected to. How it answers is not asked.
 pub(in crate::balance) fn is_ready<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {

@@ -517,12 +517,19 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "finds that explanations of shared places are not whole: seeds are kept"]
     fn where_the_callers_place_counts_picks_are_those_that_are_said(seed: u64) {
         each_is_told_of_once(&World::near_and_far(seed))?;
         next_picks_are_said(World::near_and_far(seed))?;
         picks_are_as_often_as_said(&World::near_and_far(seed), 4_000)?;
     }
+}
+
+/// `fail_on_panic`, and a suspect whose probe is due beside one that is well.
+#[test]
+fn a_suspect_that_may_not_be_called_fails_no_call_that_another_endpoint_can_take() {
+    let world = || World::near_and_far(12_782_955_683_646_688_738);
+    next_picks_are_said(world()).unwrap();
+    picks_are_as_often_as_said(&world(), 4_000).unwrap();
 }
 
 fn ring(count: u16) -> World {
