@@ -14,13 +14,16 @@ pub enum Kind {
     Cluster,
     /// EDS: the endpoints of a cluster.
     Endpoints,
+    /// SDS: keys and certificates, and whom to trust.
+    Secret,
 }
 
 // === impl Kind ===
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Listener, Self::Routes, Self::Cluster, Self::Endpoints];
+    pub(crate) const COUNT: usize = 5;
+    pub(crate) const ALL: [Self; Self::COUNT] =
+        [Self::Listener, Self::Routes, Self::Cluster, Self::Endpoints, Self::Secret];
 
     /// The URL of the type, as requests, answers and resources carry it.
     #[must_use]
@@ -30,6 +33,7 @@ impl Kind {
             Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
 
@@ -51,6 +55,7 @@ impl Kind {
             Self::Routes => "RDS",
             Self::Cluster => "CDS",
             Self::Endpoints => "EDS",
+            Self::Secret => "SDS",
         }
     }
 

@@ -242,8 +242,17 @@ impl Xds {
             trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
             providers,
             secrets: secrets.into_iter().flatten().collect(),
+            realm: realm(bootstrap),
+            given: BTreeMap::new(),
         })
     }
+}
+
+/// What tells control planes apart by whom is asked.
+fn realm(bootstrap: &Bootstrap) -> String {
+    let servers = bootstrap.every_server().into_iter().map(|server| &*server.uri);
+    let servers = servers.collect::<Vec<_>>().join(" ");
+    format!("{:016x}", twox_hash::XxHash64::oneshot(0, servers.as_bytes()))
 }
 
 /// The client of a bootstrap, for the metrics.

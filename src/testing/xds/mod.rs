@@ -29,7 +29,7 @@ mod stream;
 pub use self::{
     loads::{LoadReport, LoadsAsked},
     request::Request,
-    resource::{CDS, EDS, LDS, RDS, Resource},
+    resource::{CDS, EDS, LDS, RDS, Resource, SDS},
     server::AdsServer,
     state::{Answer, Order, Snapshot},
 };

@@ -7,8 +7,9 @@ use envoy_types::pb::{
         config::{
             cluster::v3::{Cluster, cluster},
             core::v3::{
-                Address, AggregatedConfigSource, ApiVersion, ConfigSource, Locality, SocketAddress,
-                address, config_source::ConfigSourceSpecifier, socket_address,
+                Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, Locality,
+                SocketAddress, address, config_source::ConfigSourceSpecifier, data_source,
+                socket_address,
             },
             endpoint::v3::{
                 ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -19,10 +20,15 @@ use envoy_types::pb::{
                 route, route_action, route_match, weighted_cluster,
             },
         },
-        extensions::filters::{
-            http::router::v3::Router,
-            network::http_connection_manager::v3::{
-                HttpConnectionManager, HttpFilter, Rds, http_connection_manager, http_filter,
+        extensions::{
+            filters::{
+                http::router::v3::Router,
+                network::http_connection_manager::v3::{
+                    HttpConnectionManager, HttpFilter, Rds, http_connection_manager, http_filter,
+                },
+            },
+            transport_sockets::tls::v3::{
+                CertificateValidationContext, Secret, TlsCertificate, secret,
             },
         },
     },
@@ -38,6 +44,8 @@ pub const RDS: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfigurat
 pub const CDS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 /// The type of endpoints.
 pub const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+/// The type of secrets.
+pub const SDS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// A resource, encoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,6 +166,30 @@ impl Resource {
         Self::of(EDS, name, &assignment)
     }
 
+    /// A secret: an own certificate with its chain, and its key (PEM).
+    pub fn certificate(name: impl Into<String>, chain: &str, key: &str) -> Self {
+        let certificate = TlsCertificate {
+            certificate_chain: Some(inline(chain)),
+            private_key: Some(inline(key)),
+            ..TlsCertificate::default()
+        };
+        Self::secret(name.into(), secret::Type::TlsCertificate(certificate))
+    }
+
+    /// A secret: the roots that vouch for endpoints (PEM).
+    pub fn trusted_roots(name: impl Into<String>, roots: &str) -> Self {
+        let context = CertificateValidationContext {
+            trusted_ca: Some(inline(roots)),
+            ..CertificateValidationContext::default()
+        };
+        Self::secret(name.into(), secret::Type::ValidationContext(context))
+    }
+
+    fn secret(name: String, r#type: secret::Type) -> Self {
+        let secret = Secret { name: name.clone(), r#type: Some(r#type) };
+        Self::of(SDS, name, &secret)
+    }
+
     /// All that a name needs: its listener, its routes (`name-routes`), its cluster (`name-cluster`) and
     /// the endpoints of it.
     pub fn chain(name: &str, addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<Self> {
@@ -226,6 +258,11 @@ fn endpoint(address: SocketAddr) -> LbEndpoint {
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(endpoint)),
         ..LbEndpoint::default()
     }
+}
+
+fn inline(text: &str) -> DataSource {
+    let specifier = Some(data_source::Specifier::InlineString(text.to_owned()));
+    DataSource { specifier, ..DataSource::default() }
 }
 
 fn this_stream() -> ConfigSource {

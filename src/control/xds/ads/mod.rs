@@ -100,7 +100,7 @@ pub(crate) struct Ads {
     opened_at: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Backoff,
-    types: [Type; 4],
+    types: [Type; Kind::COUNT],
     deadlines: BTreeSet<(Instant, Kind, Arc<str>)>,
 }
 

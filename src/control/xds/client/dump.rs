@@ -43,7 +43,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) figures: Figures,
     /// Why it could not be reached the last time.
     pub(crate) down: Option<&'a str>,
-    pub(crate) names: [Vec<Arc<str>>; 4],
+    pub(crate) names: [Vec<Arc<str>>; Kind::COUNT],
 }
 
 /// As CSDS has it (`ClientResourceStatus`).
@@ -61,8 +61,8 @@ pub(crate) enum Status {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Figures {
     /// Resources that were accepted, and refused (`resource_updates_valid`, `…_invalid`), by type.
-    pub(crate) valid: [u64; 4],
-    pub(crate) invalid: [u64; 4],
+    pub(crate) valid: [u64; Kind::COUNT],
+    pub(crate) invalid: [u64; Kind::COUNT],
     /// Streams that ended without an answer (`server_failure`).
     pub(crate) failures: u64,
     /// Whether there is a stream that was answered (`connected`).

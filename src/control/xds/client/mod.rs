@@ -146,7 +146,7 @@ pub(crate) struct Client<D: Decode> {
     servers: Vec<Server>,
     authorities: Vec<Authority>,
     /// By type, by canonical name.
-    entries: [HashMap<Arc<str>, Entry<D::Resource>>; 4],
+    entries: [HashMap<Arc<str>, Entry<D::Resource>>; Kind::COUNT],
     lingering: Lingering,
     expiring: BTreeSet<(Instant, Kind, Arc<str>)>,
     stock: Stock,

@@ -89,7 +89,7 @@ impl Bytes<'_> {
         match self.below(10) {
             0 => String::new(),
             1 => "type.googleapis.com/x.Y".to_owned(),
-            at => Kind::ALL[at % 4].url().to_owned(),
+            at => Kind::ALL[at % Kind::COUNT].url().to_owned(),
         }
     }
 

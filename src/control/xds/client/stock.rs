@@ -170,10 +170,12 @@ impl<D: Decode> Client<D> {
     }
 
     /// What a later process may need: what is watched and good, and what is in stock. Not what its
-    /// server gives a time to live: it is not good without the server.
+    /// server gives a time to live: it is not good without the server. Nor secrets: a private key is not
+    /// put where it was not.
     pub(crate) fn kept(&self, now: Instant) -> impl Iterator<Item = Kept<'_>> {
         let of = |kind: Kind| self.entries[kind as usize].iter().map(move |one| (kind, one));
-        let entries = Kind::ALL.into_iter().flat_map(of);
+        let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret);
+        let entries = kinds.flat_map(of);
         let good = entries.filter_map(move |(kind, (name, entry))| {
             let good = entry.good.as_ref()?;
             if entry.watchers.is_empty() || entry.expires.is_some() {

@@ -6,12 +6,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Do, Graph, Id, Lack, Published, Service, Why,
     known::{Filling, Known},
+    secured::needs_of,
     walk,
 };
-use crate::control::xds::{
-    kind::Kind,
-    resource::{Cluster, EndpointsFrom},
-};
+use crate::control::xds::resource::{Cluster, EndpointsFrom};
 
 /// What was given to the mesh last.
 #[derive(Debug)]
@@ -54,9 +52,9 @@ impl Good {
         self.stands_in.is_some() && matches!(self.cluster.endpoints, EndpointsFrom::Aggregate(_))
     }
 
-    /// What it needs that nobody else may: the endpoints that it is filled from.
-    fn needs(&self) -> Option<Id> {
-        Some((Kind::Endpoints, Arc::clone(self.cluster.filled_from()?)))
+    /// What it needs that nobody else may: the endpoints that it is filled from, and its secrets.
+    fn needs(&self) -> Vec<Id> {
+        needs_of(&self.cluster)
     }
 }
 
@@ -97,7 +95,8 @@ impl Graph {
         let name = Arc::clone(&cluster.name);
         let good = Good { cluster, stands_in: None };
         let after = good.needs();
-        let before = self.good.insert(name, good).and_then(|before| before.needs());
+        let before = self.good.insert(name, good);
+        let before = before.map(|before| before.needs()).unwrap_or_default();
         self.held.replace(before.iter(), after.iter());
     }
 
@@ -156,11 +155,11 @@ impl Graph {
         }
     }
 
-    /// The clusters that stand in for refused ones and are filled from these endpoints.
-    pub(super) fn stand_ins(&self, endpoints: &Arc<str>) -> BTreeSet<Arc<str>> {
-        let good = self.good.iter().filter(|(_, good)| {
-            good.stands_in.is_some() && good.cluster.filled_from() == Some(endpoints)
-        });
+    /// The clusters that stand in for refused ones and are filled from these endpoints, or secured by this
+    /// secret.
+    pub(super) fn stand_ins(&self, id: &Id) -> BTreeSet<Arc<str>> {
+        let needs = |good: &Good| good.stands_in.is_some() && good.needs().contains(id);
+        let good = self.good.iter().filter(|(_, good)| needs(good));
         good.map(|(name, _)| Arc::clone(name)).collect()
     }
 
@@ -168,7 +167,7 @@ impl Graph {
     pub(super) fn publish_stand_in(&mut self, name: &Arc<str>) {
         let Some(good) = self.good.get(name) else { return };
         let Some((reason, before)) = &good.stands_in else { return };
-        let Some(now) = self.whole(&good.cluster) else { return };
+        let Some(now) = self.whole(&self.known.with_secrets_of_now(&good.cluster)) else { return };
         if before.as_ref() == Some(&now) {
             return;
         }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Id, Lack};
+use super::{Id, Lack, secured::Secured};
 use crate::control::xds::{
     kind::Kind,
     resource::{Cluster, Endpoints, EndpointsFrom, Listener, Resource, Routes},
@@ -18,6 +18,7 @@ pub(super) struct Known {
     filled: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// The clusters that are made of others.
     aggregates: BTreeSet<Arc<str>>,
+    pub(super) secured: Secured,
 }
 
 /// The endpoints of a cluster.
@@ -57,6 +58,7 @@ impl Known {
             _ => {}
         }
         self.all.insert(id.clone(), now);
+        self.secure(id);
         true
     }
 
@@ -74,6 +76,11 @@ impl Known {
         {
             self.unfill(from, &id.1);
         }
+        self.secure(id);
+    }
+
+    pub(super) fn get(&self, id: &Id) -> Option<&Result<Resource, Lack>> {
+        self.all.get(id)
     }
 
     fn unfill(&mut self, endpoints: &Arc<str>, cluster: &Arc<str>) {
@@ -115,12 +122,22 @@ impl Known {
         })
     }
 
+    /// A cluster, with what its secrets say; nothing while one of them is on its way.
     pub(super) fn cluster(&self, name: &Arc<str>) -> Option<Result<&Arc<Cluster>, &Lack>> {
         Some(match self.all.get(&(Kind::Cluster, Arc::clone(name)))? {
+            Ok(Resource::Cluster(it)) if it.secrets.is_some() => return self.secured.cluster(name),
             Ok(Resource::Cluster(cluster)) => Ok(cluster),
             Ok(_) => return None,
             Err(lack) => Err(lack),
         })
+    }
+
+    /// A cluster as its resource says it.
+    pub(super) fn said(&self, name: &Arc<str>) -> Option<&Arc<Cluster>> {
+        match self.all.get(&(Kind::Cluster, Arc::clone(name)))? {
+            Ok(Resource::Cluster(cluster)) => Some(cluster),
+            _ => None,
+        }
     }
 
     pub(super) fn endpoints_of(&self, cluster: &Cluster) -> Filling {

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Graph, Id, Lack, Published, Why, known::Known, walk::DEEPEST};
+use super::{Graph, Id, Lack, Published, Why, known::Known, secured::needs_of, walk::DEEPEST};
 use crate::{
     config::Failover,
     control::xds::{
@@ -142,11 +142,7 @@ impl Known {
         let mut needs = BTreeSet::new();
         for name in line {
             needs.insert((Kind::Cluster, Arc::clone(name)));
-            if let Some(Ok(cluster)) = self.cluster(name)
-                && let Some(endpoints) = cluster.filled_from()
-            {
-                needs.insert((Kind::Endpoints, Arc::clone(endpoints)));
-            }
+            needs.extend(self.said(name).into_iter().flat_map(|cluster| needs_of(cluster)));
         }
         needs
     }

@@ -7,6 +7,8 @@
 //! all that it needs stays watched. So no call sees a route whose cluster is still on its way, and
 //! a new release that leads to a cluster nobody knows yet takes nothing away.
 //!
+//! A cluster that names secrets (SDS) is known when they are, and has what they say in it.
+//!
 //! Clusters belong to all roots together; one that is known is brought up to date by itself, for
 //! endpoints come and go without any change of a route.
 //!
@@ -21,6 +23,7 @@ mod given;
 mod held;
 mod known;
 mod lines;
+mod secured;
 mod walk;
 
 #[cfg(test)]
@@ -230,16 +233,21 @@ impl Graph {
             }
             Kind::Endpoints => {
                 self.dirty_clusters.extend(self.known.filled_by(&id.1));
-                self.dirty_clusters.extend(self.stand_ins(&id.1));
+                self.dirty_clusters.extend(self.stand_ins(&id));
+            }
+            Kind::Secret => {
+                self.dirty_clusters.extend(self.known.secured_by(&id.1));
+                self.dirty_clusters.extend(self.stand_ins(&id));
+                self.dirty_lines = true;
             }
             Kind::Listener | Kind::Routes => {}
         }
         let users = self.users.get(&id).into_iter().flatten();
         let roots = &self.roots;
-        // Endpoints lead nowhere: who has all else is not looked at again for them.
-        let looks = |it: &&Arc<str>| {
-            kind != Kind::Endpoints || roots.get(&***it).is_some_and(|root| !root.is_complete)
-        };
+        // Endpoints and secrets lead nowhere: who has all else is not looked at again for them.
+        let leads = !matches!(kind, Kind::Endpoints | Kind::Secret);
+        let looks =
+            |it: &&Arc<str>| leads || roots.get(&***it).is_some_and(|root| !root.is_complete);
         self.dirty_roots.extend(users.filter(looks).cloned());
     }
 
@@ -377,7 +385,12 @@ impl Graph {
             return;
         }
         let now = match self.known.cluster(&name) {
-            None => return,
+            // Its secrets are on their way.
+            None => return self.publish_stand_in(&name),
+            // Nobody can be asked for a secret of it, and calls go by another one of its name.
+            Some(Err(Lack { why: Why::Away, .. })) if self.is_published(&name) => {
+                return self.publish_stand_in(&name);
+            }
             Some(Err(lack)) => Published::Nothing(lack.clone()),
             Some(Ok(cluster)) => {
                 let cluster = Arc::clone(cluster);
@@ -402,6 +415,10 @@ impl Graph {
             }
             Published::Nothing(lack) => Do::NoCluster { name, lack },
         });
+    }
+
+    fn is_published(&self, cluster: &Arc<str>) -> bool {
+        matches!(self.published.get(cluster), Some(Published::Cluster { .. }))
     }
 
     /// The cluster with its endpoints, or with those that it is made of; nothing while they are on their

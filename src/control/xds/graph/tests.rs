@@ -1,3 +1,5 @@
+mod secrets;
+
 use super::*;
 use crate::{
     config,
@@ -56,6 +58,7 @@ fn cluster(name: &str, endpoints: EndpointsFrom) -> Resource {
         load_report: None,
         sockets: Default::default(),
         identities: BTreeMap::new(),
+        secrets: None,
         is_silent_on_tls: false,
         weighs_localities: false,
         notes: Vec::new(),
@@ -158,6 +161,7 @@ impl World {
             Resource::Routes(it) => (Kind::Routes, it.name.clone()),
             Resource::Cluster(it) => (Kind::Cluster, it.name.clone()),
             Resource::Endpoints(it) => (Kind::Endpoints, it.name.clone()),
+            Resource::Secret(it) => (Kind::Secret, it.name.clone()),
         };
         self.graph.told(kind, &name, Ok(resource));
         self.settle();

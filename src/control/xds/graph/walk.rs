@@ -6,6 +6,7 @@ use super::{
     Id, Lack, Service, Target, Why,
     known::{Filling, Known},
     lines::too_deep,
+    secured::needs_of,
 };
 use crate::control::xds::{
     kind::Kind,
@@ -132,18 +133,16 @@ impl Walk<'_> {
 
     /// The clusters that one is made of.
     fn cluster(&mut self, name: &Arc<str>) -> Vec<Arc<str>> {
+        self.needs.extend(self.known.said(name).into_iter().flat_map(|it| needs_of(it)));
         match self.known.cluster(name) {
             None => self.is_complete = false,
             Some(Err(lack)) => self.is_complete &= !self.waits(lack),
             Some(Ok(cluster)) => {
-                if let Some(endpoints) = cluster.filled_from() {
-                    self.needs.insert((Kind::Endpoints, Arc::clone(endpoints)));
-                    self.is_complete &= match self.known.endpoints_of(cluster) {
-                        Filling::Awaited => false,
-                        Filling::Known(Err(lack)) => !self.waits(&lack),
-                        Filling::Known(Ok(_)) | Filling::Elsewhere => true,
-                    };
-                }
+                self.is_complete &= match self.known.endpoints_of(cluster) {
+                    Filling::Awaited => false,
+                    Filling::Known(Err(lack)) => !self.waits(&lack),
+                    Filling::Known(Ok(_)) | Filling::Elsewhere => true,
+                };
                 if let EndpointsFrom::Aggregate(names) = &cluster.endpoints {
                     return names.clone();
                 }

@@ -34,6 +34,7 @@ use envoy_types::pb::envoy::config::{
     cluster::v3::Cluster as PbCluster, endpoint::v3::ClusterLoadAssignment,
     listener::v3::Listener as PbListener, route::v3::RouteConfiguration,
 };
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret as PbSecret;
 use prost::Message;
 
 pub(crate) use self::endpoints::Changes;
@@ -122,6 +123,13 @@ impl Decoder {
                 let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
                 read.notes = walk.notes();
                 Ok((read.name.clone(), Resource::Routes(Arc::new(read))))
+            }
+            Kind::Secret => {
+                let pb: PbSecret = message(value)?;
+                let read = cluster::secret(&mut walk, &self.context, &pb);
+                let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
+                read.notes = walk.notes();
+                Ok((read.name.clone(), Resource::Secret(Arc::new(read))))
             }
         }
     }

@@ -16,6 +16,7 @@ pub(crate) fn reads(kind: Kind, bytes: &[u8]) {
             trusted: false,
             providers: [name("default")].into(),
             secrets: [name("default"), name("ROOTCA")].into(),
+            ..Context::default()
         });
         match decoder.decode(kind, bytes) {
             Ok((name, resource)) => {
@@ -48,12 +49,15 @@ fn is_sound(resource: &Resource) {
                 load_report: None,
                 sockets: Default::default(),
                 identities: Default::default(),
+                secrets: None,
                 is_silent_on_tls: false,
                 weighs_localities: true,
                 notes: Vec::new(),
             };
             valid(&cluster.with(endpoints), "c");
         }
+        // What it is good for, a cluster says.
+        Resource::Secret(_) => {}
         Resource::Routes(routes) => {
             let listener = Listener {
                 unknown: Default::default(),

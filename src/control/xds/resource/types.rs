@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use super::cluster::{Recipe, Secret};
 use super::{cluster::Sockets, endpoints::List};
 use crate::config::{self, DropOverload, Filter, IdentityFiles, LocalityWeight, RateDescriptor};
 
@@ -17,10 +18,11 @@ pub(crate) enum Resource {
     Routes(Arc<Routes>),
     Cluster(Arc<Cluster>),
     Endpoints(Arc<Endpoints>),
+    Secret(Arc<Secret>),
 }
 
 /// What decoding needs to know of the bootstrap.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Context {
     pub(crate) dialect: Dialect,
     /// Whether the control plane is trusted to change authorities (gRFC A81).
@@ -30,6 +32,10 @@ pub(crate) struct Context {
     pub(crate) providers: BTreeMap<String, String>,
     /// The same of secrets (SDS): Istio's `default` and `ROOTCA`.
     pub(crate) secrets: BTreeMap<String, String>,
+    /// What tells the secrets of this control plane from those of others of these names.
+    pub(crate) realm: String,
+    /// The secrets that are resources (SDS), as far as they are known.
+    pub(crate) given: BTreeMap<Arc<str>, Arc<Secret>>,
 }
 
 /// Whose reading of what a resource leaves out is meant.
@@ -148,6 +154,9 @@ pub(crate) struct Cluster {
     /// Files of keys and roots that it names, by the name that its settings have for them: to be
     /// added to the identities of the mesh.
     pub(crate) identities: BTreeMap<String, IdentityFiles>,
+    /// The secrets that it names, if they are resources (SDS), and how it is read with them: until then it
+    /// is not whole.
+    pub(crate) secrets: Option<Arc<Recipe>>,
     /// Whether it says nothing of how its connections are secured, and so is plaintext.
     pub(crate) is_silent_on_tls: bool,
     /// Whether localities count by their weights as soon as any has one (gRPC).
@@ -194,6 +203,7 @@ impl Resource {
             Self::Routes(it) => &it.notes,
             Self::Cluster(it) => &it.notes,
             Self::Endpoints(it) => &it.notes,
+            Self::Secret(it) => &it.notes,
         }
     }
 }

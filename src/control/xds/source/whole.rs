@@ -15,8 +15,9 @@ use envoy_types::pb::{
         config::{
             cluster::v3::{Cluster, OutlierDetection, cluster},
             core::v3::{
-                Address, AggregatedConfigSource, ApiVersion, ConfigSource, Locality, SocketAddress,
-                address, config_source::ConfigSourceSpecifier, socket_address,
+                Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, Locality,
+                SocketAddress, TransportSocket, address, config_source::ConfigSourceSpecifier,
+                data_source, socket_address, transport_socket,
             },
             endpoint::v3::{
                 ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -34,6 +35,10 @@ use envoy_types::pb::{
                 network::http_connection_manager::v3::{
                     HttpConnectionManager, HttpFilter, Rds, http_connection_manager, http_filter,
                 },
+            },
+            transport_sockets::tls::v3::{
+                CertificateValidationContext, CommonTlsContext, SdsSecretConfig, Secret,
+                TlsCertificate, UpstreamTlsContext, common_tls_context, secret,
             },
         },
     },
@@ -57,6 +62,7 @@ const SERVICES: [&str; 4] = ["a", "b.prod", "c:8080", "D"];
 const LISTENERS: [&str; 3] = ["l0", "l1", "l2"];
 const ROUTES: [&str; 3] = ["r0", "r1", "r2"];
 const CLUSTERS: [&str; 7] = ["c0", "c1", "C1", "c2", "c3", "", "c\u{7}é"];
+const SECRETS: [&str; 2] = ["s0", "s1"];
 const ENDPOINTS: [&str; 4] = ["c0", "e0", "e1", "c3"];
 const DOMAINS: [&str; 7] = ["*", "a", "b.prod", "*.prod", "c:8080", "c", ""];
 const HOSTS: [&str; 6] = ["10.0.0.1", "10.0.0.2", "::1", "127.0.0.1", "name", ""];
@@ -197,6 +203,9 @@ impl Bytes<'_> {
             }
         }
         if self.below(4) == 0 {
+            pb.transport_socket = Some(self.socket());
+        }
+        if self.below(4) == 0 {
             pb.lb_policy = i32::from(self.next() % 7);
         }
         if self.below(4) == 0 {
@@ -205,6 +214,51 @@ impl Bytes<'_> {
                 Some(OutlierDetection { consecutive_5xx, ..OutlierDetection::default() });
         }
         pb.encode_to_vec()
+    }
+
+    /// How a cluster is secured by secrets.
+    fn socket(&mut self) -> TransportSocket {
+        let secret =
+            |name: &str| SdsSecretConfig { name: name.to_owned(), sds_config: Some(this_stream()) };
+        let trust = secret(SECRETS[self.below(2)]);
+        let own = self.often().then(|| secret(SECRETS[self.below(2)]));
+        let common = CommonTlsContext {
+            tls_certificate_sds_secret_configs: own.into_iter().collect(),
+            validation_context_type: Some(
+                common_tls_context::ValidationContextType::ValidationContextSdsSecretConfig(trust),
+            ),
+            ..CommonTlsContext::default()
+        };
+        let context = UpstreamTlsContext {
+            common_tls_context: Some(common),
+            sni: self.text(&["", "a.prod"]),
+            ..UpstreamTlsContext::default()
+        };
+        TransportSocket {
+            name: "tls".to_owned(),
+            config_type: Some(transport_socket::ConfigType::TypedConfig(packed(&context))),
+        }
+    }
+
+    fn secret(&mut self, name: &str) -> Secret {
+        let pem = |of: &str| DataSource {
+            specifier: Some(data_source::Specifier::InlineString(format!("-----BEGIN {of}-----"))),
+            ..DataSource::default()
+        };
+        let is_trust = self.often();
+        let r#type = if is_trust {
+            secret::Type::ValidationContext(CertificateValidationContext {
+                trusted_ca: Some(pem(["CERTIFICATE", "NOTHING"][self.below(2)])),
+                ..CertificateValidationContext::default()
+            })
+        } else {
+            secret::Type::TlsCertificate(TlsCertificate {
+                certificate_chain: Some(pem("CERTIFICATE")),
+                private_key: Some(pem("PRIVATE KEY")),
+                ..TlsCertificate::default()
+            })
+        };
+        Secret { name: name.to_owned(), r#type: Some(r#type) }
     }
 
     fn assignment(&mut self, name: &str) -> ClusterLoadAssignment {
@@ -245,6 +299,7 @@ impl Bytes<'_> {
             Kind::Routes => self.configuration(name).encode_to_vec(),
             Kind::Cluster => self.cluster(name),
             Kind::Endpoints => self.assignment(name).encode_to_vec(),
+            Kind::Secret => self.secret(name).encode_to_vec(),
         };
         if self.below(8) == 0 {
             for _ in 0..=self.below(4) {

@@ -207,13 +207,13 @@ fn leads_to(resource: &Resource) -> Vec<(Kind, Arc<str>)> {
             crate::control::xds::resource::EndpointsFrom::Aggregate(names) => {
                 names.iter().map(|name| (Kind::Cluster, Arc::clone(name))).collect()
             }
-            _ => it
-                .filled_from()
-                .map(|name| (Kind::Endpoints, Arc::clone(name)))
-                .into_iter()
-                .collect(),
+            _ => {
+                let endpoints = it.filled_from().map(|name| (Kind::Endpoints, Arc::clone(name)));
+                let secrets = it.secrets().map(|name| (Kind::Secret, Arc::clone(name)));
+                endpoints.into_iter().chain(secrets).collect()
+            }
         },
-        Resource::Endpoints(_) => Vec::new(),
+        Resource::Endpoints(_) | Resource::Secret(_) => Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) type Table = BTreeMap<String, (u64, String)>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
-    pub(super) tables: [Table; 4],
+    pub(super) tables: [Table; Kind::COUNT],
     pub(super) version: u64,
 }
 
@@ -43,7 +43,7 @@ struct Told {
 #[derive(Debug, Default)]
 struct Stream {
     has_node: bool,
-    told: [Told; 4],
+    told: [Told; Kind::COUNT],
 }
 
 #[derive(Debug)]

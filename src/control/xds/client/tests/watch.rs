@@ -281,7 +281,11 @@ fn dump_resources() {
     bed.pass(Duration::from_secs(16));
     assert!(bed.client.dump().any(|one| one.status == Status::DoesNotExist && &**one.name == "c"));
     let figures: Vec<_> = bed.client.figures().collect();
-    let expected =
-        Figures { valid: [0, 0, 1, 0], invalid: [0, 0, 1, 0], failures: 0, is_connected: true };
+    let expected = Figures {
+        valid: [0, 0, 1, 0, 0],
+        invalid: [0, 0, 1, 0, 0],
+        failures: 0,
+        is_connected: true,
+    };
     assert_eq!(figures, [(&Arc::from("s0"), expected)]);
 }

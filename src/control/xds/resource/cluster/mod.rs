@@ -6,6 +6,7 @@ mod http;
 mod join;
 mod limits;
 mod policy;
+mod secrets;
 mod sockets;
 mod subset;
 mod tls;
@@ -17,7 +18,12 @@ use envoy_types::pb::{
 };
 
 pub(super) use self::discovery::from_the_stream;
-pub(crate) use self::sockets::Sockets;
+pub(super) use self::secrets::secret;
+use self::tls::Own;
+pub(crate) use self::{
+    secrets::{Recipe, Secret},
+    sockets::Sockets,
+};
 use super::{
     Cluster, Context, Dialect,
     read::{in_order, said, u32s},
@@ -31,7 +37,7 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
         return walk.refuse("name", "", "must not be empty");
     }
     let mut config = config::Cluster::default();
-    let mut identities = std::collections::BTreeMap::new();
+    let mut own = Own::default();
     let endpoints = discovery::discovery(walk, context, pb, &mut config)?;
     policy::policy(walk, context.dialect, pb, &endpoints, &mut config)?;
     common(walk, context.dialect, pb, &mut config)?;
@@ -44,7 +50,7 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
     config.health_checks = health::checks(walk, context.dialect, &pb.health_checks)?;
     let auto = http::options(walk, pb, &mut config)?;
     transport(walk, pb, &mut config)?;
-    let sockets = sockets::sockets(walk, context, pb, auto, &mut config, &mut identities)?;
+    let sockets = sockets::sockets(walk, context, pb, auto, &mut config, &mut own)?;
     config.metadata = walk.metadata("metadata", pb.metadata.as_ref())?;
     let load_report = load_report(walk, pb)?;
     ignored(walk, pb);
@@ -61,7 +67,8 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
         endpoints,
         load_report,
         sockets,
-        identities,
+        identities: own.files,
+        secrets: Recipe::of(context, pb, own.secrets),
         is_silent_on_tls: is_silent,
         weighs_localities,
         notes: Vec::new(),

@@ -15,11 +15,11 @@ use super::{
         walk::{Result, Walk},
     },
     http::Auto,
-    tls::{Reader, Tls},
+    tls::{Own, Reader, Tls},
 };
 use crate::config::{
-    self, ClusterSecurity, Discovery, Endpoint, EndpointTls, IdentityFiles, IdentityMatch,
-    Security, SecurityRule, Value, security::is_of_istio,
+    self, ClusterSecurity, Discovery, Endpoint, EndpointTls, IdentityMatch, Security, SecurityRule,
+    Value, security::is_of_istio,
 };
 
 /// The namespace of metadata that matches are compared with.
@@ -137,7 +137,7 @@ pub(super) fn sockets(
     pb: &Pb,
     auto: Auto,
     config: &mut config::Cluster,
-    identities: &mut BTreeMap<String, IdentityFiles>,
+    own: &mut Own,
 ) -> Result<Sockets> {
     if pb.transport_socket_matcher.is_some() {
         return walk.refuse("transport_socket_matcher", "given", "not supported yet");
@@ -150,7 +150,7 @@ pub(super) fn sockets(
     let is_of_all = of_dns.is_some();
     let asked = of_dns.or_else(|| asked_of_istio(context.dialect, pb, auto));
     let asked = asked.as_deref().map(|name| Asked { name, is_of_all });
-    let mut reader = Reader { context, identities };
+    let mut reader = Reader::new(context, own);
     let mut read = |walk: &mut Walk, socket: Option<&TransportSocket>| {
         one(walk, &mut reader, socket, auto, asked)
     };

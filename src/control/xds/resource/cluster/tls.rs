@@ -3,10 +3,13 @@
 //! Whatever narrows who is accepted is enforced or refuses the cluster: nothing of a validation
 //! context is skipped.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use envoy_types::pb::envoy::{
-    config::core::v3::{DataSource, data_source::Specifier},
+    config::core::v3::{DataSource, config_source::ConfigSourceSpecifier, data_source::Specifier},
     extensions::transport_sockets::tls::v3::{
         CertificateProviderPluginInstance as Instance, CertificateValidationContext,
         CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate, TlsParameters,
@@ -20,11 +23,14 @@ use envoy_types::pb::envoy::{
     },
 };
 
-use super::super::{
-    Context,
-    read::{self, bools, u32s},
-    text,
-    walk::{IGNORED, Result, Walk},
+use super::{
+    super::{
+        Context,
+        read::{self, bools, u32s},
+        text,
+        walk::{IGNORED, Result, Walk},
+    },
+    secrets::Secret,
 };
 use crate::config::{
     CertificateRef, ClusterSecurity, IdentityFiles, IdentityMatch, SanKind, SanMatch, SecurityMode,
@@ -43,10 +49,21 @@ pub(super) struct Tls {
     pub(super) expects_hostname: bool,
 }
 
+/// What contexts of a cluster name.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// Files, and what stands in the place of files, by the name that the mesh is to have for them.
+    pub(super) files: BTreeMap<String, IdentityFiles>,
+    /// Secrets that are resources.
+    pub(super) secrets: BTreeSet<Arc<str>>,
+}
+
 /// What of a context is read beside it.
 pub(super) struct Reader<'a> {
-    pub(super) context: &'a Context,
-    pub(super) identities: &'a mut BTreeMap<String, IdentityFiles>,
+    context: &'a Context,
+    own: &'a mut Own,
+    /// The secret that is read, which names what stands in it: content that comes after it takes its place.
+    within: Option<Arc<str>>,
 }
 
 /// What Istio's proxies offer where they tell each other of themselves, ahead of TCP.
@@ -56,7 +73,11 @@ const LONGEST_NAME: usize = 255;
 const NOT_YET: &str = "not supported yet";
 const ENFORCED: &str = "not supported yet, and it would narrow who is accepted";
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(context: &'a Context, own: &'a mut Own) -> Self {
+        Self { context, own, within: None }
+    }
+
     pub(super) fn upstream(&mut self, walk: &mut Walk, pb: &UpstreamTlsContext) -> Result<Tls> {
         let UpstreamTlsContext {
             common_tls_context,
@@ -219,7 +240,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn validation(
+    pub(super) fn validation(
         &mut self,
         walk: &mut Walk,
         pb: &CertificateValidationContext,
@@ -279,7 +300,7 @@ impl Reader<'_> {
                     format!("file:{path}")
                 }
                 Said::Inline(roots) => {
-                    let name = inline_name("roots", &roots);
+                    let name = self.inline_name("roots", &roots);
                     files.pem = Some(Arc::new(Pem { pair: None, roots: Some(roots) }));
                     name
                 }
@@ -290,7 +311,8 @@ impl Reader<'_> {
         if system_root_certs.is_some() && security.roots.is_none() {
             security.system_roots = Some(true);
         }
-        security.max_verify_depth = u32s(max_verify_depth.as_ref());
+        let depth = u32s(max_verify_depth.as_ref());
+        security.max_verify_depth = depth.or(security.max_verify_depth);
         //= Envoy: one of all of them must match, those of either field
         let typed =
             walk.each("match_typed_subject_alt_names", match_typed_subject_alt_names, typed_name)?;
@@ -333,7 +355,10 @@ impl Reader<'_> {
         //= Istio: the name says the files
         let named = secret.name.strip_prefix("file-cert:").and_then(|it| it.split_once('~'));
         let Some((certificate, key)) = named else {
-            return walk.refuse("name", &secret.name, "is no secret that is known here");
+            return match self.resource(walk, secret)? {
+                Some(given) => given.own(self, walk),
+                None => Ok(awaited()),
+            };
         };
         let mut files = IdentityFiles::default();
         files.certificate = Some(certificate.to_owned());
@@ -360,12 +385,67 @@ impl Reader<'_> {
                 files.roots = Some(path.to_owned());
                 security.roots = Some(self.files(secret.name.clone(), files));
             }
-            None => return walk.refuse("name", &secret.name, "is no secret that is known here"),
+            None => match self.resource(walk, secret)? {
+                Some(given) => given.trust(self, walk, security)?,
+                // Whom it expects is not known yet: all that depends on it is read again with it.
+                None => {
+                    security.roots = Some(awaited());
+                    security.identities.push(IdentityMatch::Exact(secret.name.clone()));
+                }
+            },
         }
         Ok(())
     }
 
-    fn own_files(&mut self, walk: &mut Walk, pb: &TlsCertificate) -> Result<CertificateRef> {
+    /// A secret that is a resource of the stream that this came from; nothing while it is not known.
+    fn resource(&mut self, walk: &Walk, secret: &SdsSecretConfig) -> Result<Option<Arc<Secret>>> {
+        let SdsSecretConfig { name, sds_config } = secret;
+        let source = sds_config.as_ref().and_then(|it| it.config_source_specifier.as_ref());
+        let is_of_stream =
+            matches!(source, Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)));
+        if name.is_empty() || !is_of_stream {
+            let reason = "is no secret that is known here: must be of the bootstrap, or its `sds_config` \
+                          `ads` or `self`";
+            return walk.refuse("name", name, reason);
+        }
+        let name: Arc<str> = name.as_str().into();
+        let given = self.context.given.get(&name).cloned();
+        self.own.secrets.insert(name);
+        Ok(given)
+    }
+
+    /// Reads what stands in a secret.
+    pub(super) fn within<T>(&mut self, secret: &Arc<str>, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.within.replace(Arc::clone(secret));
+        let read = read(self);
+        self.within = before;
+        read
+    }
+
+    /// What the mesh calls what stands in a resource itself: of a secret always the same, else the same
+    /// for the same content.
+    fn inline_name(&self, kind: &str, content: &[u8]) -> String {
+        match &self.within {
+            Some(secret) if secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                format!("xds.secret.{}.{secret}", self.context.realm)
+            }
+            // A name of the mesh's own that any secret may have.
+            Some(secret) => {
+                let hash = twox_hash::XxHash64::oneshot(0, secret.as_bytes());
+                format!("xds.secret.{}.{hash:016x}", self.context.realm)
+            }
+            None => {
+                let hash = twox_hash::XxHash64::oneshot(0, content);
+                format!("xds.inline.{kind}.{hash:016x}")
+            }
+        }
+    }
+
+    pub(super) fn own_files(
+        &mut self,
+        walk: &mut Walk,
+        pb: &TlsCertificate,
+    ) -> Result<CertificateRef> {
         let TlsCertificate {
             certificate_chain,
             private_key,
@@ -401,7 +481,7 @@ impl Reader<'_> {
                 name
             }
             (Said::Inline(chain), Said::Inline(key)) => {
-                let name = inline_name("pair", &chain);
+                let name = self.inline_name("pair", &chain);
                 files.pem = Some(Arc::new(Pem { pair: Some((chain, key)), roots: None }));
                 name
             }
@@ -417,9 +497,16 @@ impl Reader<'_> {
     fn files(&mut self, name: String, files: IdentityFiles) -> CertificateRef {
         let mut reference = CertificateRef::default();
         reference.provider.clone_from(&name);
-        self.identities.insert(name, files);
+        self.own.files.insert(name, files);
         reference
     }
+}
+
+/// What stands for a secret until it is known: what is read so far is used by nobody.
+fn awaited() -> CertificateRef {
+    let mut reference = CertificateRef::default();
+    reference.provider = "awaited".to_owned();
+    reference
 }
 
 fn new(old: &OldInstance) -> Instance {
@@ -445,11 +532,6 @@ fn said(walk: &Walk, field: &str, source: &DataSource) -> Result<Said> {
         return walk.refuse(field, "inline", "is not PEM");
     }
     Ok(Said::Inline(inline.to_vec()))
-}
-
-/// What the mesh calls what stands in a resource itself: the same for the same content.
-fn inline_name(kind: &str, content: &[u8]) -> String {
-    format!("xds.inline.{kind}.{:016x}", twox_hash::XxHash64::oneshot(0, content))
 }
 
 fn typed_name(walk: &mut Walk, pb: &SubjectAltNameMatcher) -> Result<IdentityMatch> {

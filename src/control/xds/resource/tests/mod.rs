@@ -6,6 +6,7 @@ mod endpoints;
 mod listener;
 mod random;
 mod routes;
+mod secrets;
 mod table;
 mod tls;
 
@@ -47,6 +48,8 @@ fn context(dialect: Dialect) -> Context {
         trusted: false,
         providers: [name("default")].into(),
         secrets: [("default".into(), "default".into()), ("ROOTCA".into(), "default".into())].into(),
+        realm: "here".into(),
+        ..Context::default()
     }
 }
 

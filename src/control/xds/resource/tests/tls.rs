@@ -34,7 +34,7 @@ use crate::config::{
 
 const SPIFFE: &str = "spiffe://prod.example/ns/shop/sa/cart";
 
-fn exact(text: &str) -> StringMatcher {
+pub(super) fn exact(text: &str) -> StringMatcher {
     StringMatcher { match_pattern: Some(MatchPattern::Exact(text.into())), ..Default::default() }
 }
 
@@ -44,7 +44,7 @@ fn regex(text: &str) -> StringMatcher {
     StringMatcher { ignore_case: true, match_pattern: Some(MatchPattern::SafeRegex(regex)) }
 }
 
-fn uri(text: &str) -> SubjectAltNameMatcher {
+pub(super) fn uri(text: &str) -> SubjectAltNameMatcher {
     SubjectAltNameMatcher {
         san_type: SanType::Uri.into(),
         matcher: Some(exact(text)),
@@ -68,7 +68,7 @@ fn trusting() -> CertificateValidationContext {
     }
 }
 
-fn tls(validation: CertificateValidationContext) -> UpstreamTlsContext {
+pub(super) fn tls(validation: CertificateValidationContext) -> UpstreamTlsContext {
     UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
@@ -84,7 +84,7 @@ fn mutual() -> UpstreamTlsContext {
     context
 }
 
-fn common(context: &mut UpstreamTlsContext) -> &mut CommonTlsContext {
+pub(super) fn common(context: &mut UpstreamTlsContext) -> &mut CommonTlsContext {
     context.common_tls_context.as_mut().unwrap()
 }
 
@@ -92,7 +92,7 @@ fn socket_of(any: Any) -> TransportSocket {
     TransportSocket { name: "s".into(), config_type: Some(ConfigType::TypedConfig(any)) }
 }
 
-fn secured(context: UpstreamTlsContext) -> PbCluster {
+pub(super) fn secured(context: UpstreamTlsContext) -> PbCluster {
     PbCluster { transport_socket: Some(socket_of(pack_any(context))), ..eds("c") }
 }
 

@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::config::{
     cluster::v3::Cluster, endpoint::v3::ClusterLoadAssignment, listener::v3::Listener,
     route::v3::RouteConfiguration,
 };
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use prost::Message as _;
 use tokio::runtime::Handle;
 
@@ -39,6 +40,7 @@ impl Decode for Plain {
             Kind::Routes => RouteConfiguration::decode(value).map(|it| it.name),
             Kind::Cluster => Cluster::decode(value).map(|it| it.name),
             Kind::Endpoints => ClusterLoadAssignment::decode(value).map(|it| it.cluster_name),
+            Kind::Secret => Secret::decode(value).map(|it| it.name),
         };
         let name = name.map_err(|error| Invalid { name: None, reason: error.to_string() })?;
         assert!(!name.ends_with("panics"), "as a bug would");
