@@ -172,12 +172,90 @@ async fn what_a_route_takes_and_how_it_splits_is_described() {
         "  route (no name)\n    if path is under /v1, method is GET\n    or path is /a\n",
         "cluster blue by peak_ewma, weight 9, as above\n",
         "cluster green by round_robin, weight 1, as above\n",
-        "  route rest\n    timeout",
+        "  route rest\n    matches, hosts and clusters (file ",
         "cluster blue by peak_ewma, as above\n",
     ] {
         assert!(routes.contains(words), "{words} is missing in\n{routes}");
     }
     assert!(text.contains("  route (all)\n"), "the service of the cluster's name\n{text}");
+}
+
+const ROUTED: &str = "
+services:
+  users:
+    routes:
+      - matches: [{path: {prefix: /v1}}]
+        filters: [{response_headers: {remove: [server]}}]
+        clusters:
+          - {name: blue, weight: 9, filters: [{rewrite: {path: {full: /b}}}]}
+          - {name: green, overrides: {mark: {disabled: true}}}
+    filters: [{named: {name: mark, filter: {request_headers: {set: {x-key: secret}}}}}]
+clusters:
+  blue: {endpoints: [{address: \"127.0.0.1:1\"}]}
+  green: {endpoints: [{address: \"127.0.0.1:2\"}]}
+";
+
+/// Of another source: where calls go is said by the one before it, and this counts beside.
+const FILTERED: &str = "
+services:
+  users: {routes: [{clusters: [{name: green}]}]}
+  orders: {filters: [{request_headers: {add: [{name: x-by, value: b}]}}]}
+clusters:
+  orders: {endpoints: [{address: \"127.0.0.1:3\"}]}
+";
+
+#[tokio::test]
+async fn routes_their_weights_and_their_filters_have_their_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first.yaml"), dir.path().join("second.yaml"));
+    fs::write(&first, ROUTED).unwrap();
+    fs::write(&second, FILTERED).unwrap();
+    let mut cookie = config::SessionCookie::default();
+    cookie.name = "kept".into();
+    let mut session = config::Session::default();
+    session.cookie = Some(cookie);
+    let builder = Mesh::builder().config_file(&first).config_file(&second);
+    let mesh = builder.service("users", |s| s.session(session)).build().unwrap();
+    mesh.ready().await.unwrap();
+    let description = mesh.describe();
+    let file = |path: &std::path::Path| Some(format!("file {}", path.display()));
+    let (plane, default) = (SettingOrigin::ControlPlane, SettingOrigin::Default);
+    let route = |name: &str| {
+        let service = description.services.iter().find(|it| it.name == name).unwrap();
+        &service.routes[0]
+    };
+    let told = |settings: &[tower_mesh::Setting], name: &str| {
+        let setting = settings.iter().find(|it| it.name == name)?;
+        Some((setting.value.clone(), setting.origin, setting.source.clone()))
+    };
+
+    // What it takes and where it leads is one value, of the first source that says it.
+    let users = route("users");
+    assert_eq!((users.origin, &users.source), (plane, &file(&first)));
+    assert_eq!(users.clusters[0].weight, 9);
+    // Nobody says where these go; that somebody filters them says nothing of it.
+    let orders = route("orders");
+    assert_eq!((orders.origin, &orders.source), (default, &None));
+
+    for (settings, name, value, source) in [
+        (&users.settings, "request_headers (mark)", "set x-key", file(&first)),
+        (&users.settings, "response_headers", "remove server", file(&first)),
+        (&users.clusters[0].settings, "rewrite", "path to /b", file(&first)),
+        (&users.clusters[1].settings, "request_headers (mark)", "off", file(&first)),
+        (&orders.settings, "request_headers", "add x-by", file(&second)),
+    ] {
+        assert_eq!(told(settings, name), Some((value.to_owned(), plane, source)), "{name}");
+    }
+    assert_eq!(told(&users.clusters[0].settings, "request_headers (mark)"), None, "as the route's");
+    let kept = ("cookie kept".to_owned(), SettingOrigin::Code, None);
+    assert_eq!(told(&users.settings, "session"), Some(kept));
+
+    let (long, short) = (format!("{description}"), format!("{description:#}"));
+    let line = format!("    matches, hosts and clusters (file {})\n", first.display());
+    assert!(long.contains(&line) && short.contains(&line), "{long}");
+    assert!(long.contains("    matches, hosts and clusters (default)\n"), "{long}");
+    assert!(!short.contains("clusters (default)"), "{short}");
+    assert!(!long.contains("secret"), "what is in a header is not told: {long}");
 }
 
 #[tokio::test]
@@ -198,6 +276,7 @@ async fn the_short_form_has_no_defaults_and_all_that_was_set() {
     assert!(long.contains("(default)") && !short.contains("(default)"), "{short}");
     assert!(short.contains("balancer = round_robin (file"), "{short}");
     assert!(short.contains("127.0.0.1:3 weight 2"), "{short}");
+    assert!(short.contains("matches, hosts and clusters (file "), "{short}");
     assert!(short.lines().count() < 40, "{short}");
 }
 

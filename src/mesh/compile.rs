@@ -106,6 +106,7 @@ impl Inner {
         }
         let steps = Steps::default().then(running(&filters));
         let of_routes = laid.routed_by.map_or(Whose::Code, Whose::Source);
+        let routed_by = overlay::routes(&said).then_some(of_routes);
         let mut service_of = OfService {
             cell: &cell,
             filters,
@@ -152,6 +153,8 @@ impl Inner {
                 filters: way.filters,
                 layers: settings.layers,
                 source: source.clone(),
+                whose: routed_by,
+                told: way.told,
             };
             // Validation has refused what cannot be compiled; what it let through is told.
             if let Err(reason) = table.add(&route.hosts, &route.matches, compiled) {

@@ -5,11 +5,13 @@ use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use super::{
     choosing::Choosing,
     cluster::Cluster,
+    compile::lines::Told,
     guard,
     inner::Inner,
     remark::{CacheInUse, Remark},
     service::{Route, Service},
-    settings, spelled, stack,
+    settings::{self, By},
+    spelled, stack,
 };
 use crate::config::{Policy, Security};
 
@@ -92,6 +94,12 @@ pub struct ServiceDescription {
 pub struct RouteDescription {
     /// Its name, if it has one.
     pub name: Option<String>,
+    /// Where its matches, its hosts, its clusters with their weights and labels, and the choice among
+    /// them come from: they are one value, which is of one layer. `Default`: nobody says where calls go,
+    /// and all go to the cluster of the service's name.
+    pub origin: SettingOrigin,
+    /// Which source that is, when a source said it.
+    pub source: Option<String>,
     /// What requests it takes, in words, one of which must hold. None: it takes every request.
     pub matches: Vec<String>,
     /// The hosts that its requests have, one of which must be theirs. None: any.
@@ -102,7 +110,8 @@ pub struct RouteDescription {
     pub choice: Option<String>,
     /// What its calls meet, outermost first: only what is there, filters by their names in the mesh file.
     pub stack: Vec<String>,
-    /// Its settings with their origins.
+    /// Its settings with their origins, and what each of its filters does; of headers that are edited the
+    /// names.
     pub settings: Vec<Setting>,
     /// Its clusters with what each endpoint is at.
     pub clusters: Vec<ClusterDescription>,
@@ -118,7 +127,7 @@ pub struct ClusterDescription {
     pub weight: u32,
     /// The picking policy, as the file spells it.
     pub balancer: String,
-    /// Its settings with their origins.
+    /// Its settings with their origins, and what the route says of the filters of this cluster alone.
     pub settings: Vec<Setting>,
     /// The age of the last good answer, where the endpoints are discovered (DNS) and there was one.
     pub answer_age: Option<Duration>,
@@ -162,30 +171,44 @@ impl Description {
 }
 
 fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
-    service
-        .table
-        .iter()
-        .map(|route| RouteDescription {
-            stack: stack::of_route(inner, route),
-            settings: route_settings(inner, route, None),
-            name: route.name.as_deref().map(str::to_owned),
-            matches: route.matches.iter().map(spelled::of_match).collect(),
-            hosts: route.hosts.clone(),
-            filters: route.filters.clone(),
-            choice: route.choosing.as_ref().map(Choosing::told),
-            clusters: route
-                .clusters
-                .iter()
-                .map(|(weight, target)| {
-                    let mut told = describe(inner, target, weight);
-                    let own = target.guards.iter();
-                    let own = own.flat_map(|guards| guard::settings_of(inner, guards));
-                    told.settings.extend(own);
-                    told
-                })
-                .collect(),
-        })
-        .collect()
+    service.table.iter().map(|route| describe_route(inner, route)).collect()
+}
+
+fn describe_route(inner: &Arc<Inner>, route: &Route) -> RouteDescription {
+    let by = route.whose.map(|whose| By::of(inner, whose));
+    let (origin, source) = by.map_or((SettingOrigin::Default, None), By::origin);
+    let mut settings = route_settings(inner, route, None);
+    settings.extend(filters(inner, &route.told));
+    RouteDescription {
+        stack: stack::of_route(inner, route),
+        settings,
+        name: route.name.as_deref().map(str::to_owned),
+        origin,
+        source,
+        matches: route.matches.iter().map(spelled::of_match).collect(),
+        hosts: route.hosts.clone(),
+        filters: route.filters.clone(),
+        choice: route.choosing.as_ref().map(Choosing::told),
+        clusters: route
+            .clusters
+            .iter()
+            .map(|(weight, target)| {
+                let mut told = describe(inner, target, weight);
+                let own = target.guards.iter();
+                let own = own.flat_map(|guards| guard::settings_of(inner, guards));
+                told.settings.extend(own);
+                told.settings.extend(filters(inner, &target.told));
+                told
+            })
+            .collect(),
+    }
+}
+
+/// What filters do that are no guards.
+fn filters(inner: &Inner, told: &[Told]) -> impl Iterator<Item = Setting> {
+    told.iter().map(move |Told { name, value, whose }| {
+        By::of(inner, *whose).says(name.clone().into(), value.clone())
+    })
 }
 
 /// Those of its policy, `call`'s own words before them, then those of its guards.
@@ -299,6 +322,12 @@ impl RouteDescription {
         if let Some(choice) = &self.choice {
             writeln!(f, "    to {choice}")?;
         }
+        // They are one value, and so one line says whose it is.
+        match &self.source {
+            Some(source) => writeln!(f, "    {ROUTING} ({source})")?,
+            None if !f.alternate() => writeln!(f, "    {ROUTING} ({})", self.origin)?,
+            None => {}
+        }
         list(f, "    ", &self.settings)?;
         for cluster in &self.clusters {
             write!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;
@@ -337,6 +366,9 @@ impl ClusterDescription {
         Ok(())
     }
 }
+
+/// What of a route is one value.
+const ROUTING: &str = "matches, hosts and clusters";
 
 /// The settings, in the short form those that somebody has set.
 fn list(f: &mut fmt::Formatter<'_>, indent: &str, settings: &[Setting]) -> fmt::Result {

@@ -224,13 +224,7 @@ pub(super) fn settings(inner: &Inner, route: &Route) -> Vec<Setting> {
 
 /// The same of a list.
 pub(super) fn settings_of(inner: &Inner, list: &[Placed]) -> Vec<Setting> {
-    let told = list.iter().flat_map(|placed| {
-        placed.settings(match placed.whose {
-            Whose::Code => By::Code,
-            Whose::Source(source) => By::Source(Some(inner.source_name(source))),
-        })
-    });
-    told.collect()
+    list.iter().flat_map(|placed| placed.settings(By::of(inner, placed.whose))).collect()
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -275,7 +275,7 @@ fn stranded(name: &str, service: &mut Service, kept: &[String]) -> Vec<ConfigErr
 }
 
 /// Whether a service says where its calls go.
-fn routes(service: &Service) -> bool {
+pub(super) fn routes(service: &Service) -> bool {
     !service.routes.is_empty() || service.cluster.is_some()
 }
 

@@ -16,8 +16,10 @@ use http::uri::Authority;
 use super::{
     choosing::{ByHeader, Choosing},
     cluster::Cluster,
+    compile::lines::Told,
     guard::{Kept, Placed},
     limits::RouteLimits,
+    overlay::Whose,
     resolve::HTTPS,
     terms::Terms,
 };
@@ -107,6 +109,11 @@ pub(crate) struct Route {
     pub(crate) layers: Arc<[PolicyLayer]>,
     /// The source that defines it.
     pub(crate) source: Option<Arc<str>>,
+    /// Who says what it matches and where its calls go; nobody, where they go to the cluster of the
+    /// service's name by default.
+    pub(super) whose: Option<Whose>,
+    /// What is done on the way, for `describe()`.
+    pub(super) told: Vec<Told>,
 }
 
 /// What one layer says of a route's policy.
@@ -129,6 +136,8 @@ pub(crate) struct Target {
     /// What its calls pass in place of the route's guards; none: those. The route has guards then, be
     /// they none.
     pub(crate) guards: Option<Arc<[Placed]>>,
+    /// What it says itself of what is done on the way there, for `describe()`.
+    pub(super) told: Vec<Told>,
 }
 
 /// Who gets a copy of a request.
@@ -238,14 +247,15 @@ impl Target {
         labels.extend(of_cluster.clone());
         let wanted = (!labels.is_empty()).then(|| Arc::new(Wanted::new(labels)));
         let (steps, mirrors) = (steps.map(Arc::new), Arc::clone(mirrors));
-        Self { cluster, wanted, steps, mirrors, guards: None }
+        Self { cluster, wanted, steps, mirrors, guards: None, told: Vec::new() }
     }
 
     /// A cluster that a header names.
     pub(crate) fn like(by: &ByHeader, cluster: Arc<Cluster>) -> Self {
         let ByHeader { wanted, steps, mirrors, .. } = by;
         let (wanted, steps) = (wanted.clone(), steps.clone());
-        Self { cluster, wanted, steps, mirrors: Arc::clone(mirrors), guards: None }
+        let (mirrors, told) = (Arc::clone(mirrors), Vec::new());
+        Self { cluster, wanted, steps, mirrors, guards: None, told }
     }
 }
 

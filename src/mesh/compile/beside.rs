@@ -93,6 +93,8 @@ impl Inner {
             filters: Vec::new(),
             layers: Arc::from([]),
             source: None,
+            whose: None,
+            told: Vec::new(),
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
         table.add(&[], &[], route).ok()?;

@@ -4,8 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{Filter, FilterOverride, NamedFilter},
-    mesh::{guard::Place, overlay::Whose},
+    mesh::{guard::Place, overlay::Whose, spelled},
 };
+
+/// What a filter does and who says it, for `describe()`.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::mesh) struct Told {
+    pub(in crate::mesh) name: String,
+    pub(in crate::mesh) value: String,
+    pub(in crate::mesh) whose: Whose,
+}
 
 /// A filter in its place.
 #[derive(Clone, Copy)]
@@ -37,6 +45,13 @@ impl<'a> Line<'a> {
             Some(name) => format!("{} ({name})", self.filter.name()),
             None => self.filter.name().to_owned(),
         }
+    }
+
+    /// What it does, and whose it is; nothing of guards, which tell of themselves while they run.
+    pub(in crate::mesh) fn says(&self) -> Option<Told> {
+        let off = self.disabled.then(|| "off".to_owned());
+        let value = off.or_else(|| spelled::of_filter(self.filter))?;
+        Some(Told { name: self.told(), value, whose: self.whose })
     }
 }
 

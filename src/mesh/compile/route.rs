@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use http::{HeaderName, StatusCode};
 
 use super::{
-    lines::{Line, overridden, running},
+    lines::{Line, Told, overridden, running},
     mirror_of,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         inner::Inner,
         overlay::Whose,
         service::{Mirror, ServiceCell, Target},
+        spelled,
         state::State,
     },
     route::{Split, Steps},
@@ -48,6 +49,7 @@ pub(super) struct Way {
     pub(super) faults: Option<Arc<[Placed]>>,
     pub(super) session: Option<config::Session>,
     pub(super) filters: Vec<String>,
+    pub(super) told: Vec<Told>,
 }
 
 // === impl Mirrors ===
@@ -92,9 +94,10 @@ impl Inner {
         let mut guards = self.guards(state, cell, &lines, said);
         let faults = self.faults(state, cell, &lines);
         let filters = lines.iter().map(Line::told).collect();
+        let told = told(&lines, self.code.session(&cell.name), session.as_ref());
         if answers {
             let (clusters, steps) = (Split::new([]), steps.if_any());
-            return Way { clusters, choosing: None, steps, guards, faults, session, filters };
+            return Way { clusters, choosing: None, steps, guards, faults, session, filters, told };
         }
         let mirrors = self.mirrors(state, &mut service.mirrors, running(&lines));
         let choosing = choosing(route, &steps, &mirrors);
@@ -104,14 +107,17 @@ impl Inner {
             let cluster = self.target(state, said_of);
             let is_plain = said_of.overrides.is_empty() && said_of.filters.is_empty();
             let is_invalid = said_of.invalid.is_some();
+            let mut changed = Vec::new();
             let (steps, mirrors, of_target) = if is_plain {
                 (steps.of_cluster([], is_invalid), Arc::clone(&mirrors), None)
             } else {
                 let place = Place::Cluster(Box::new(place.clone()), number);
-                let mut lines = lines.clone();
+                let of_route = &lines;
+                let mut lines = of_route.clone();
                 overridden(&mut lines, &said_of.overrides, &place, whose);
                 let own = said_of.filters.iter().map(|filter| Line::new(filter, &place, whose));
                 let own: Vec<_> = own.collect();
+                changed = changes(of_route, &lines, &own);
                 let steps = if said_of.overrides.is_empty() {
                     steps.of_cluster(running(&own), is_invalid)
                 } else {
@@ -125,6 +131,7 @@ impl Inner {
             };
             let steps = steps.if_any().or_else(|| makes_cookies.then(Steps::default));
             let mut target = Target::new(cluster, &route.subset, &said_of.subset, steps, &mirrors);
+            target.told = changed;
             if of_target.as_deref().is_some_and(|own| !is_same(own, guards.as_deref())) {
                 target.guards = of_target;
                 guards.get_or_insert_default();
@@ -136,7 +143,7 @@ impl Inner {
             guards.get_or_insert_default();
         }
         let clusters = Split::new(targets);
-        Way { clusters, choosing, steps: None, guards, faults, session, filters }
+        Way { clusters, choosing, steps: None, guards, faults, session, filters, told }
     }
 
     fn mirrors<'a>(
@@ -161,6 +168,33 @@ impl Inner {
         });
         mirrors.collect()
     }
+}
+
+/// What is told of filters that are no guards. Of sessions it is the one that is kept: the code's, else
+/// the route's own, else the service's.
+fn told(
+    lines: &[Line<'_>],
+    of_code: Option<&config::Session>,
+    session: Option<&config::Session>,
+) -> Vec<Told> {
+    let is_kept = |line: &&Line<'_>| match line.filter {
+        Filter::Session(it) => of_code.is_none() && session == Some(&**it),
+        _ => true,
+    };
+    let of_lines = lines.iter().filter(is_kept).filter_map(Line::says);
+    let of_code = of_code.map(|session| Told {
+        name: "session".to_owned(),
+        value: spelled::of_session(session),
+        whose: Whose::Code,
+    });
+    of_code.into_iter().chain(of_lines).collect()
+}
+
+/// What a cluster of a route says otherwise than its route, and beside it.
+fn changes(of_route: &[Line<'_>], of_cluster: &[Line<'_>], own: &[Line<'_>]) -> Vec<Told> {
+    let pairs = of_cluster.iter().map(Line::says).zip(of_route.iter().map(Line::says));
+    let changed = pairs.filter(|(now, before)| now != before).filter_map(|(now, _)| now);
+    changed.chain(own.iter().filter_map(Line::says)).collect()
 }
 
 /// How one of its clusters is chosen, where that is not by weight alone.

@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use crate::{
     config::Overlay,
-    mesh::describe::{Setting, SettingOrigin},
+    mesh::{
+        describe::{Setting, SettingOrigin},
+        inner::Inner,
+        overlay::Whose,
+    },
 };
 
 /// Whose words a layer is.
@@ -85,13 +89,26 @@ impl<T: Overlay> Layers<'_, T> {
 
 // === impl By ===
 
-impl By<'_> {
-    pub(crate) fn says(self, name: Cow<'static, str>, value: String) -> Setting {
-        let (origin, source) = match self {
+impl<'a> By<'a> {
+    /// The layer of a mesh that these words are.
+    pub(in crate::mesh) fn of(inner: &'a Inner, whose: Whose) -> Self {
+        match whose {
+            Whose::Code => Self::Code,
+            Whose::Source(source) => Self::Source(Some(inner.source_name(source))),
+        }
+    }
+
+    /// Where they come from, and which source that is.
+    pub(in crate::mesh) fn origin(self) -> (SettingOrigin, Option<String>) {
+        match self {
             Self::Call => (SettingOrigin::Call, None),
             Self::Code => (SettingOrigin::Code, None),
             Self::Source(source) => (SettingOrigin::ControlPlane, source.map(str::to_owned)),
-        };
+        }
+    }
+
+    pub(crate) fn says(self, name: Cow<'static, str>, value: String) -> Setting {
+        let (origin, source) = self.origin();
         Setting { name, value, origin, source }
     }
 }
