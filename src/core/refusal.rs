@@ -28,10 +28,9 @@ pub enum Refusal {
     Shed,
     /// The cluster has its maximum of attempts in flight.
     MaxRequests,
-    /// The cluster has its maximum of attempts that wait for a connection.
+    /// The cluster has its maximum of attempts that wait for a connection, which a limit of connections
+    /// makes them do.
     MaxPending,
-    /// The cluster, or the endpoint, has its maximum of connections.
-    MaxConnections,
     /// No endpoint was available in time, or too many attempts wait for one.
     Queue,
     /// The control plane drops a share of the calls.
@@ -46,7 +45,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their indices.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Denied,
         Self::RateLimited,
         Self::GlobalRateLimited,
@@ -58,7 +57,6 @@ impl Refusal {
         Self::Shed,
         Self::MaxRequests,
         Self::MaxPending,
-        Self::MaxConnections,
         Self::Queue,
         Self::Dropped,
         Self::Fault,
@@ -67,14 +65,7 @@ impl Refusal {
 
     /// A limit of the cluster that the call goes to.
     pub(crate) fn is_of_cluster(self) -> bool {
-        matches!(
-            self,
-            Self::MaxRequests
-                | Self::MaxPending
-                | Self::MaxConnections
-                | Self::Queue
-                | Self::Dropped
-        )
+        matches!(self, Self::MaxRequests | Self::MaxPending | Self::Queue | Self::Dropped)
     }
 
     /// Its place among them.
@@ -97,7 +88,6 @@ impl Refusal {
             Self::Shed => "shed",
             Self::MaxRequests => "maximum of requests",
             Self::MaxPending => "maximum of pending requests",
-            Self::MaxConnections => "maximum of connections",
             Self::Queue => "queue",
             Self::Dropped => "dropped",
             Self::Fault => "injected fault",
@@ -119,7 +109,6 @@ impl Refusal {
             Self::Shed => "shed",
             Self::MaxRequests => "max_requests",
             Self::MaxPending => "max_pending",
-            Self::MaxConnections => "max_connections",
             Self::Queue => "queue",
             Self::Dropped => "dropped",
             Self::Fault => "fault",
@@ -143,7 +132,6 @@ impl Refusal {
             | Self::AdaptiveConcurrency
             | Self::MaxRequests
             | Self::MaxPending
-            | Self::MaxConnections
             | Self::Queue => "UO",
             Self::Dropped => "DO",
             Self::Fault => "FI",
