@@ -10,6 +10,7 @@ mod support;
 
 use std::{fs, io::Write, os::unix::fs::symlink, path::Path, time::Duration};
 
+use http::StatusCode;
 use tower_mesh::{Client, Event, Mesh};
 
 use support::{Recorder, Server, fetch, get, patience, storm};
@@ -191,6 +192,54 @@ async fn a_policy_edit_reaches_the_next_call() {
     rename_over(&path, &(file(&[&slow]) + policy));
     events.until(|event| matches!(event, Event::ConfigApplied { .. })).await;
     assert!(client.send(get("/")).await.unwrap_err().is_timeout());
+}
+
+/// One edit of two services. `private` is the path whose calls nobody may make.
+fn two_services(servers: &[&Server; 2], private: &str, to: &str) -> String {
+    let [old, new] = servers.map(Server::address);
+    format!(
+        "services:\n  users:\n    routes:\n\
+         \x20     - matches: [{{path: {private}}}]\n\
+         \x20       filters: [{{direct_response: {{status: 403}}}}]\n\
+         \x20     - clusters: [{{name: {to}}}]\n\
+         \x20 orders: {{routes: [{{clusters: [{{name: {to}}}]}}]}}\n\
+         clusters:\n  old: {{endpoints: [{{address: \"{old}\"}}]}}\n\
+         \x20 new: {{endpoints: [{{address: \"{new}\"}}]}}\n"
+    )
+}
+
+/// Without its bad route the service would send that one's calls on to where all others go.
+#[tokio::test]
+async fn a_bad_route_keeps_its_whole_service_as_it_was_and_no_other() {
+    let (old, new) = (Server::named("old").await, Server::named("new").await);
+    let servers = [&old, &new];
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, two_services(&servers, "{exact: /private}", "old")).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let (users, orders) = (mesh.client("users").unwrap(), mesh.client("orders").unwrap());
+    assert_eq!((said(&users).await, said(&orders).await), ("old".into(), "old".into()));
+
+    let text = two_services(&servers, "{regex: \"(private\"}", "new");
+    rename_over(&path, &text);
+    until_said(&orders, "new").await;
+    events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+    assert_eq!(said(&users).await, "old", "its good route is as it was, too");
+    let private = users.send(get("/private")).await.unwrap();
+    assert_eq!(private.status(), StatusCode::FORBIDDEN, "it falls through to no other route");
+    let refused = events.refused();
+    let [refused] = &refused[..] else { panic!("{refused:?}") };
+    let line = text.lines().position(|line| line.contains("(private")).unwrap() + 1;
+    let place = format!("line {line} of {}", path.display());
+    assert!(refused.starts_with("service users: ") && refused.contains(&place), "{refused}");
+    assert!(refused.contains("routes[0].matches[0].path.regex = (private"), "{refused}");
+
+    rename_over(&path, &two_services(&servers, "{exact: /private}", "new"));
+    until_said(&users, "new").await;
+    assert_eq!(users.send(get("/private")).await.unwrap().status(), StatusCode::FORBIDDEN);
+    mesh.ready().await.unwrap();
 }
 
 #[tokio::test]
