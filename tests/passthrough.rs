@@ -110,6 +110,37 @@ async fn informational_answers_reach_who_asks_for_them() {
     assert_eq!(plain.status(), 200);
 }
 
+/// hyper hands none of HTTP/2 on. The table of what passes through says so; it is wrong once this fails.
+#[tokio::test]
+async fn informational_answers_over_http2_are_left_out_and_their_answers_are_whole() {
+    let server = support::h2_server(8, |_, mut respond| async move {
+        for status in [StatusCode::CONTINUE, StatusCode::PROCESSING, StatusCode::EARLY_HINTS] {
+            let mut hint = Response::new(());
+            *hint.status_mut() = status;
+            hint.headers_mut().insert("link", HeaderValue::from_static("</a.css>"));
+            respond.send_informational(hint).unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut body = respond.send_response(Response::new(()), false).unwrap();
+        body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+    })
+    .await;
+    let mesh = mesh(server.address());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..3 {
+        let hints = Arc::clone(&seen);
+        let mut request = support::h2("http://users/");
+        hyper::ext::on_informational(&mut request, move |answer| {
+            hints.lock().unwrap().push(answer.status());
+        });
+        let answer = mesh.http().send(request).await.unwrap();
+        assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
+        assert!(!answer.headers().contains_key("link"), "{:?}", answer.headers());
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+    }
+    assert!(seen.lock().unwrap().is_empty(), "they pass now: {seen:?}");
+}
+
 #[tokio::test]
 async fn an_expectation_passes_and_is_met() {
     let server = Server::start(|request| async move {
