@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use tower::{Layer as _, ServiceExt as _};
 use tower_mesh::{
@@ -14,33 +13,15 @@ use tower_mesh::{
 };
 
 use crate::{
-    program::{Program, folder, free_port, python, scale},
+    program::{python, scale},
+    reporter::Reporter,
     support::{
         GreeterClient, GreeterServer, HelloReply, HelloRequest, Server, hello, server::body,
     },
 };
 
-/// A running `reporter.py`.
-struct Reporter {
-    port: u16,
-    _program: Program,
-    _dir: TempDir,
-}
-
-impl Reporter {
-    async fn start(name: &str, utilization: &str, rps: &str, in_flight: &str) -> Self {
-        let port = free_port();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/reporter.py");
-        let mut command = Command::new(python());
-        command.arg(script).args([name, &port.to_string(), utilization, rps, in_flight]);
-        let dir = folder();
-        let mut program = Program::start("reporter", command, dir.path());
-        program.listens(port).await;
-        Self { port, _program: program, _dir: dir }
-    }
-}
-
-fn mesh_of(ports: &[u16], balancer: Balancer) -> Mesh {
+/// A mesh whose service is at these ports.
+pub(crate) fn mesh_of(ports: &[u16], balancer: Balancer) -> Mesh {
     let address = |port: &u16| std::net::SocketAddr::from(([127, 0, 0, 1], *port));
     Mesh::builder()
         .endpoints("greeter.prod", ports.iter().map(address))
@@ -49,7 +30,8 @@ fn mesh_of(ports: &[u16], balancer: Balancer) -> Mesh {
         .unwrap()
 }
 
-fn weighted() -> ClientWeighted {
+/// Weights by reports, from the first report on.
+pub(crate) fn weighted() -> ClientWeighted {
     let mut config = ClientWeighted::default();
     config.blackout = Some(Duration::ZERO);
     config.update = Some(Duration::from_millis(100));
@@ -57,7 +39,7 @@ fn weighted() -> ClientWeighted {
 }
 
 /// So many calls; who answered how many.
-async fn answers(client: &Client, calls: usize) -> BTreeMap<String, usize> {
+pub(crate) async fn answers(client: &Client, calls: usize) -> BTreeMap<String, usize> {
     let mut client = GreeterClient::new(client.clone());
     let mut answers = BTreeMap::new();
     for _ in 0..calls {
@@ -67,7 +49,8 @@ async fn answers(client: &Client, calls: usize) -> BTreeMap<String, usize> {
     answers
 }
 
-fn share(answers: &BTreeMap<String, usize>, name: &str) -> f64 {
+/// Of all answers, the share of this one.
+pub(crate) fn share(answers: &BTreeMap<String, usize>, name: &str) -> f64 {
     let all: usize = answers.values().sum();
     answers.get(name).copied().unwrap_or(0) as f64 / all as f64
 }

@@ -50,11 +50,13 @@ mod openssl_chains;
 #[path = "../../examples/xds_interop_client/options.rs"]
 mod options;
 mod otlp;
+mod out_of_band;
 mod program;
 mod prometheus;
 mod rate_limits;
 #[path = "../istiod/recorded.rs"]
 mod recorded;
+mod reporter;
 #[path = "../istiod/scenarios.rs"]
 mod scenarios;
 #[allow(dead_code, reason = "shared: its program uses all of it")]

@@ -1,9 +1,11 @@
 """helloworld.Greeter on gRPC C-core that reports its load: reporter.py NAME PORT UTILIZATION RPS RIF
 
-Each answer carries an `xds.data.orca.v3.OrcaLoadReport` in its trailing metadata, and
-`xds.service.orca.v3.OpenRcaService` streams the same. SIGTERM stops it.
+Each answer but those to `silent` carries an `xds.data.orca.v3.OrcaLoadReport` in its trailing metadata, and
+`xds.service.orca.v3.OpenRcaService` streams the same; each stream is said in a line of JSON. UTILIZATION is a
+number, or a file that says it, read for each report. SIGTERM stops it.
 """
 
+import json
 import signal
 import sys
 import threading
@@ -15,14 +17,22 @@ from xds.service.orca.v3 import orca_pb2
 
 from messages import decode, encode
 
-NAME, PORT = sys.argv[1], sys.argv[2]
-UTILIZATION, RPS, RIF = (float(arg) for arg in sys.argv[3:])
+NAME, PORT, UTILIZATION = sys.argv[1:4]
+RPS, RIF = (float(arg) for arg in sys.argv[4:])
 STOP = threading.Event()
+
+
+def utilization():
+    try:
+        return float(UTILIZATION)
+    except ValueError:
+        with open(UTILIZATION) as file:
+            return float(file.read())
 
 
 def report():
     return orca_load_report_pb2.OrcaLoadReport(
-        application_utilization=UTILIZATION,
+        application_utilization=utilization(),
         cpu_utilization=0.99,
         rps_fractional=RPS,
         named_metrics={"prequal_rif": RIF, "prequal_latency_us": 1000 * (1 + RIF), "other": 7},
@@ -38,6 +48,7 @@ def say_hello(request, context):
 
 def stream(request, context):
     interval = request.report_interval.seconds + request.report_interval.nanos / 1e9
+    print(json.dumps({"interval": interval, "costs": list(request.request_cost_names)}), flush=True)
     while context.is_active() and not STOP.is_set():
         yield report()
         STOP.wait(max(interval, 0.1))
