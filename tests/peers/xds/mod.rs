@@ -5,6 +5,7 @@ mod errors;
 mod go_control_plane;
 mod interop;
 mod istiod;
+mod loads;
 mod mtls;
 mod peer;
 mod plane;

@@ -7,6 +7,7 @@ written to FOLDER/requests.jsonl, a line per request.
 State of the world only. A list is told when one of the names asked for is there, and again when
 it changes; what was told once and is gone is told by its absence. What is refused is not told again before
 it changes. Listeners with an `api_listener` are for clients that ask by name, the others for who asks for all.
+Load reports are taken, too: see `loads.py`.
 """
 
 import copy
@@ -22,7 +23,10 @@ from concurrent import futures
 
 import grpc
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.load_stats.v3 import lrs_pb2_grpc
 from google.protobuf import any_pb2, json_format
+
+from loads import Loads
 
 PORT, FOLDER = sys.argv[1], sys.argv[2]
 STATE, REQUESTS = (os.path.join(FOLDER, name) for name in ("state.json", "requests.jsonl"))
@@ -167,6 +171,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=32))
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(), server)
+    lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(Loads(FOLDER), server)
     server.add_insecure_port(f"127.0.0.1:{PORT}")
     server.start()
     stop.wait()

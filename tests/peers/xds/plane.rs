@@ -96,6 +96,11 @@ impl Plane {
         self.program = Some(program);
     }
 
+    /// The folder that it reads and writes.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Ends it.
     pub(crate) fn stop(&mut self) {
         self.program = None;
