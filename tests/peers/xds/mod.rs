@@ -11,4 +11,5 @@ mod peer;
 mod plane;
 mod resources;
 mod starts;
+mod status;
 mod traffic;
