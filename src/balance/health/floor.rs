@@ -6,6 +6,7 @@ use super::{
         Ordering::{AcqRel, Acquire, Relaxed},
     },
     rules::Floor,
+    state::State,
 };
 
 /// How many there are, and how many are out.
@@ -21,6 +22,28 @@ impl Ejected {
     /// Notes how many there are by now.
     pub(super) fn set_members(&self, all: usize) {
         self.all.store(u32::try_from(all).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Takes this one out, if it is not out already and so many may be: a place under the floor first,
+    /// which is given back where it comes to nothing. `enforced` is asked once there is a place, and
+    /// `until` of who has done it alone.
+    pub(super) fn eject(
+        &self,
+        state: &State,
+        floor: &Floor,
+        unready: impl Fn() -> u32,
+        enforced: impl FnOnce() -> bool,
+        until: impl FnOnce() -> u64,
+    ) -> bool {
+        if state.is_ejected() || !self.claim(floor, unready) {
+            return false;
+        }
+        // Another outcome may have been faster, or it has just left.
+        let is_out = enforced() && state.eject(until);
+        if !is_out {
+            self.release();
+        }
+        is_out
     }
 
     /// Counts one more, if so many may be out. `unready` tells how many of those that are not out are

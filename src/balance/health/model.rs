@@ -1,5 +1,5 @@
-//! The state of an endpoint, and how many of a cluster are out, under loom: every interleaving of a few
-//! calls.
+//! The state of an endpoint, what is counted of its failures, and how many of a cluster are out, under
+//! loom: every interleaving of a few calls.
 //!
 //! Loom looks back at the last access of a word alone: who changes it after a look of its own hides an
 //! earlier look of the other thread. So it is the one that looks that is spawned.
@@ -7,9 +7,10 @@
 use loom::{sync::Arc, thread};
 
 use super::{
+    EjectReason, Fault, accrual,
     phase::{Checked, Link, Phase, Said},
-    rules,
 };
+use crate::config::{OutlierDetection, SuccessRate};
 
 mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -19,6 +20,14 @@ mod atomic {
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod state;
 
+#[path = "rules.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "what those beside it are implemented for")]
+mod rules;
+
+#[path = "outlier.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod outlier;
+
 #[path = "floor.rs"]
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod floor;
@@ -26,7 +35,8 @@ mod floor;
 use self::{
     atomic::{AtomicU32, Ordering},
     floor::Ejected,
-    rules::Floor,
+    outlier::{Counts, Origin, Tally},
+    rules::{Floor, Rules},
     state::{LEASE, State},
 };
 
@@ -188,7 +198,7 @@ fn of_two_who_eject_one_says_how_long() {
     });
 }
 
-/// Endpoints of a cluster, of which two must be ready.
+/// Endpoints of a cluster, and its floor.
 struct Members {
     states: [State; 3],
     ejected: Ejected,
@@ -202,16 +212,15 @@ impl Members {
         Arc::new(members)
     }
 
-    /// As an outcome does it: a place under the floor first, which is given back if another was faster.
+    /// As an outcome does it.
     fn eject(&self, place: usize) -> bool {
-        if self.states[place].is_ejected() || !self.ejected.claim(&self.floor, || 0) {
-            return false;
-        }
-        let is_out = self.states[place].eject(|| 2 * NOW);
-        if !is_out {
-            self.ejected.release();
-        }
-        is_out
+        self.eject_if(place, true)
+    }
+
+    /// The same, where that is enforced.
+    fn eject_if(&self, place: usize, enforced: bool) -> bool {
+        let state = &self.states[place];
+        self.ejected.eject(state, &self.floor, || 0, || enforced, || 2 * NOW)
     }
 
     /// As a probe does it that has succeeded.
@@ -221,6 +230,13 @@ impl Members {
             self.ejected.release();
         }
         was_out
+    }
+
+    /// As an endpoint does it that leaves.
+    fn leave(&self, place: usize) {
+        if self.states[place].remove() {
+            self.ejected.release();
+        }
     }
 
     fn out(&self) -> usize {
@@ -276,4 +292,98 @@ fn an_ejection_beside_a_return_never_counts_too_few() {
         assert_eq!(members.out(), usize::from(ejected));
         assert_eq!(members.ejected.count(), u32::from(ejected));
     });
+}
+
+#[test]
+fn an_ejection_that_is_not_enforced_gives_its_place_back() {
+    loom::model(|| {
+        let members = Members::new(TWO_READY);
+        let rival = Arc::clone(&members);
+        let rival = thread::spawn(move || rival.eject(1));
+        assert!(!members.eject_if(0, false));
+        // The other one may have found the place taken.
+        let is_out = rival.join().unwrap();
+        assert_eq!(members.out(), usize::from(is_out));
+        assert_eq!(members.ejected.count(), u32::from(is_out));
+        assert!(members.eject(0) ^ is_out);
+    });
+}
+
+#[test]
+fn one_that_leaves_beside_its_ejection_keeps_no_place() {
+    loom::model(|| {
+        let members = Members::new(TWO_READY);
+        let rival = Arc::clone(&members);
+        let rival = thread::spawn(move || rival.eject(0));
+        members.leave(0);
+        rival.join().unwrap();
+        assert_eq!((members.out(), members.ejected.count()), (0, 0));
+        assert!(members.eject(1));
+    });
+}
+
+/// How often an outcome is one too many, where two failures in a row are.
+fn told(tally: &Tally, fault: Option<Fault>) -> usize {
+    let mut config = OutlierDetection::default();
+    config.consecutive_5xx = Some(2);
+    let mut told = 0;
+    tally.count(&Rules::new(&config), fault, |_| told += 1);
+    told
+}
+
+const FAILURE: Option<Fault> = Some(Fault::Server);
+
+#[test]
+fn two_failures_at_once_are_two_in_a_row() {
+    loom::model(|| {
+        let tally = Arc::new(Tally::default());
+        let rival = Arc::clone(&tally);
+        let rival = thread::spawn(move || told(&rival, FAILURE));
+        let mine = told(&tally, FAILURE);
+        assert_eq!(mine + rival.join().unwrap(), 1);
+        // And the next row begins from nothing.
+        assert_eq!((told(&tally, FAILURE), told(&tally, FAILURE)), (0, 1));
+    });
+}
+
+#[test]
+fn a_success_beside_a_failure_comes_before_it_or_after_it() {
+    loom::model(|| {
+        let tally = Arc::new(Tally::default());
+        assert_eq!(told(&tally, FAILURE), 0);
+        let rival = Arc::clone(&tally);
+        let rival = thread::spawn(move || told(&rival, None));
+        let mine = told(&tally, FAILURE);
+        assert_eq!(rival.join().unwrap(), 0);
+        // After: there were two in a row. Before: the next one is the second.
+        assert_eq!(mine + told(&tally, FAILURE), 1);
+    });
+}
+
+/// Counts an outcome in a window.
+fn counted(tally: &Tally, fault: Option<Fault>) {
+    let mut config = OutlierDetection::default();
+    config.success_rate = Some(SuccessRate::default());
+    tally.count(&Rules::new(&config), fault, |_| {});
+}
+
+#[test]
+fn an_outcome_beside_the_end_of_a_window_is_in_one_of_two() {
+    for fault in [None, FAILURE] {
+        loom::model(move || {
+            let tally = Arc::new(Tally::default());
+            counted(&tally, FAILURE);
+            let rival = Arc::clone(&tally);
+            let rival = thread::spawn(move || counted(&rival, fault));
+            let first = tally.take(Origin::External);
+            rival.join().unwrap();
+            let windows = [first, tally.take(Origin::External)];
+            assert_eq!(windows.iter().map(|it| it.all).sum::<u32>(), 2);
+            // A success may be counted in the one and good in the other: it is one success at most.
+            assert!(windows.iter().all(|it| it.good <= it.all));
+            let good = windows.iter().map(|it| it.good).sum::<u32>();
+            assert!(good <= u32::from(fault.is_none()));
+            assert_eq!(tally.take(Origin::External), Counts::default());
+        });
+    }
 }

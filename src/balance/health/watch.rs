@@ -153,25 +153,16 @@ impl Watch {
         let Some(settings) = &*settings else { return };
         let state = &live.load.state;
         let unready = || self.health.unready(now, state);
-        if state.is_ejected() || !self.health.ejected.claim(&settings.rules.floor, unready) {
-            return;
-        }
         //= Envoy `ejectHost`: the draw comes when the cluster's limit allows it
-        let drawn = enforcing >= 100 || settings.random.next() % 100 < u64::from(enforcing);
-        if !drawn {
-            return self.health.ejected.release();
-        }
-        let mut lasts = 0;
-        let is_out = state.eject(|| {
+        let enforced = || enforcing >= 100 || settings.random.next() % 100 < u64::from(enforcing);
+        let (floor, mut lasts) = (&settings.rules.floor, 0);
+        let is_out = self.health.ejected.eject(state, floor, unready, enforced, || {
             self.by.store(u8::try_from(reason.index()).unwrap_or_default(), Relaxed);
             lasts = self.time(settings, now);
             now.saturating_add(lasts)
         });
         if is_out {
             live.extra.ejected(reason, lasts);
-        } else {
-            // Another outcome was faster, or it has just left.
-            self.health.ejected.release();
         }
     }
 
