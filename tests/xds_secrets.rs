@@ -123,7 +123,7 @@ async fn calls_are_secured_by_keys_and_roots_of_the_stream_and_wait_for_them() {
         let server = Tls::new(ca.issue(&[SERVER])).clients_of(&ca).named("users").start().await;
         let plane = AdsServer::start().await.unwrap();
         plane.set(Resource::chain("users", [server.socket()]));
-        plane.set([secured(), own(&ca, CLIENT)]);
+        plane.set([secured()]);
         plane.quiet_about_missing(true);
         let mesh = mesh(&plane, delta);
         let first = tokio::spawn({
@@ -131,9 +131,17 @@ async fn calls_are_secured_by_keys_and_roots_of_the_stream_and_wait_for_them() {
             async move { call(&mesh).await }
         });
         plane.until(|plane| plane.subscriptions(SDS).iter().any(|it| it.len() == 2)).await;
+        plane.set([own(&ca, CLIENT)]);
+        plane.until(|plane| !plane.acks(SDS).is_empty()).await;
         assert!(!first.is_finished());
         plane.set([roots(ca.pem(), SERVER)]);
-        assert_eq!(first.await.unwrap().unwrap(), "users", "delta: {delta}");
+        let first = first.await.unwrap();
+        assert_eq!(
+            first.as_deref().unwrap_or("failed"),
+            "users",
+            "delta: {delta}, {first:?} {:?}",
+            plane.requests()
+        );
         assert_eq!(server.met()[0].certificates, 1);
         assert!(plane.nacks(SDS).is_empty());
     }
@@ -235,6 +243,6 @@ async fn a_secret_that_nobody_has_fails_calls_and_says_which() {
     plane.fail(SDS, "roots", 5, "there is no such secret");
     let mesh = mesh(&plane, false);
     let error = call(&mesh).await.unwrap_err().chain();
-    assert!(error.contains("SDS resource roots"), "{error}");
+    assert!(error.contains("SDS resource `roots`"), "{error}");
     assert_eq!(server.requests(), 0);
 }
