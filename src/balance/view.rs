@@ -122,7 +122,7 @@ impl<X: Upstream> Placed<X> {
         place: &config::Place,
         before: Option<&Self>,
     ) -> Self {
-        let endpoints: Vec<_> = all.set.iter().cloned().collect();
+        let endpoints: Vec<_> = all.set.iter().collect();
         let making = Making {
             policy,
             crowd: &all.crowd,
@@ -137,7 +137,7 @@ impl<X: Upstream> Placed<X> {
             let none = Labels::new();
             let of = endpoints.iter().map(|it| it.spec().said().map_or(&none, |said| &said.labels));
             for (id, part) in labels::parts(subsets, of) {
-                let of = |place: &u32| endpoints.get(*place as usize).cloned();
+                let of = |place: &u32| endpoints.get(*place as usize).copied();
                 let members: Vec<_> = part.places.iter().filter_map(of).collect();
                 let before = before.and_then(|it| it.parts.get(&id)).map(|(_, plan)| plan);
                 let making = Making { before, id, ..making };

@@ -2,19 +2,16 @@
 //!
 //! How much each gets is a word of its own, which `count.rs` writes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use super::{parts::keyed, plan::Making, priority::Load, used::reduce};
+use super::{
+    parts::{Endpoints, keyed},
+    plan::Making,
+    priority::Load,
+    used::reduce,
+};
 use crate::{
-    balance::{
-        endpoint::{Endpoint, Upstream},
-        pick::Edge,
-        set::Set,
-        view::Group,
-    },
+    balance::{endpoint::Upstream, pick::Edge, set::Set, view::Group},
     config::Locality,
 };
 
@@ -51,7 +48,7 @@ impl<X: Upstream> Level<X> {
     pub(super) fn new(
         making: &Making<'_, X>,
         (priority, distance): (u32, u32),
-        endpoints: Vec<Arc<Endpoint<X>>>,
+        endpoints: Endpoints<'_, X>,
         alone: bool,
     ) -> (Self, bool) {
         let placing = making.placing;
@@ -65,11 +62,14 @@ impl<X: Upstream> Level<X> {
                 is_subset |= reduce(used, endpoints, &mut edges);
             }
         }
+        let is_own = !alone || is_subset;
         let mut all = Vec::new();
         let mut parts = Vec::new();
         let many = keyed.len() > 1;
         for ((locality, ring), endpoints) in keyed {
-            all.extend(endpoints.iter().cloned());
+            if is_own {
+                all.extend_from_slice(&endpoints);
+            }
             if many {
                 let before = before
                     .and_then(|level| {
@@ -78,18 +78,18 @@ impl<X: Upstream> Level<X> {
                     .map(|part| &part.group);
                 let group = Group::new(
                     making.policy,
-                    Set::of(endpoints, making.policy.finds_by_place()),
+                    Set::of(endpoints.into_iter().cloned(), making.policy.finds_by_place()),
                     before,
                     (making.crowd, None),
                 );
                 parts.push(Part { locality, ring, group, upto: AtomicU32::new(u32::MAX) });
             }
         }
-        let whole = (!alone || is_subset).then(|| {
+        let whole = is_own.then(|| {
             let before = before.and_then(|level| level.whole.as_ref());
             Group::new(
                 making.policy,
-                Set::of(all, making.policy.finds_by_place()),
+                Set::of(all.into_iter().cloned(), making.policy.finds_by_place()),
                 before,
                 (making.crowd, making.weights()),
             )

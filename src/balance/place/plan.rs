@@ -5,7 +5,7 @@
 //! `count.rs` writes when health has changed.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,6 +15,7 @@ use std::{
 use super::{
     level::{Level, Part},
     nearness,
+    parts::Endpoints,
     priority::Load,
     settings::{LocalityWeights, Placing},
 };
@@ -78,13 +79,13 @@ impl<X: Upstream> Plan<X> {
     /// The plan of these endpoints; `all` says that they are all that there are.
     pub(in crate::balance) fn new(
         making: &Making<'_, X>,
-        endpoints: &[Arc<Endpoint<X>>],
+        endpoints: &[&Arc<Endpoint<X>>],
         all: bool,
     ) -> Self {
         let placing = making.placing;
-        let mut levels = HashMap::<(u32, u32), Vec<Arc<Endpoint<X>>>>::new();
+        let mut levels = BTreeMap::<(u32, u32), Endpoints<'_, X>>::new();
         let (mut young_until, mut is_subset) = (0, false);
-        for endpoint in endpoints {
+        for endpoint in endpoints.iter().copied() {
             if let Some(slow) = &placing.slow_start
                 && endpoint.joined() > 0
             {
@@ -100,16 +101,13 @@ impl<X: Upstream> Plan<X> {
                 continue;
             }
             let priority = said.map_or(0, |said| said.priority);
-            levels.entry((priority, distance)).or_default().push(Arc::clone(endpoint));
+            levels.entry((priority, distance)).or_default().push(endpoint);
         }
-        let mut keys: Vec<_> = levels.keys().copied().collect();
-        keys.sort_unstable();
-        let alone = all && keys.len() == 1 && !is_subset;
-        let levels = keys
+        let alone = all && levels.len() == 1 && !is_subset;
+        let levels = levels
             .into_iter()
             .enumerate()
-            .map(|(index, key)| {
-                let endpoints = levels.remove(&key).unwrap_or_default();
+            .map(|(index, (key, endpoints))| {
                 let level = Level::new(making, key, endpoints, alone);
                 is_subset |= level.1;
                 if making.before.is_none() && index == 0 {

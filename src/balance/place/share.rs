@@ -116,7 +116,7 @@ fn zones<X>(level: &Level<X>, counts: &[Count], counting: &Counting<'_>, by_weig
 impl<X: Upstream> Level<X> {
     /// Whether some endpoint is in another ring than when the plan was made.
     pub(super) fn has_moved(&self, whole: &Group<X>, by: &ByRing) -> bool {
-        let endpoints: Vec<_> = whole.set.iter().cloned().collect();
+        let endpoints: Vec<_> = whole.set.iter().collect();
         let mut now = vec![0_usize; by.len()];
         for ring in rings_of(&endpoints, &by.bounds) {
             if let Some(count) = now.get_mut(ring) {

@@ -41,7 +41,7 @@ impl Used {
 /// Leaves those that are used by this process; whether any were left out.
 pub(super) fn reduce<X: Upstream>(
     used: Used,
-    endpoints: &mut Endpoints<X>,
+    endpoints: &mut Endpoints<'_, X>,
     edges: &mut Vec<Edge<X>>,
 ) -> bool {
     let before = endpoints.len();
@@ -52,7 +52,7 @@ pub(super) fn reduce<X: Upstream>(
             let keys = endpoints.iter().map(|endpoint| endpoint.spec().address().to_string());
             if let Some(places) = rendezvous::subset(keys, seed, size, above) {
                 let chosen = places.into_iter().filter_map(|place| endpoints.get(place as usize));
-                *endpoints = chosen.cloned().collect();
+                *endpoints = chosen.copied().collect();
             }
         }
         Used::Deterministic { size, process, processes } => {
@@ -60,11 +60,11 @@ pub(super) fn reduce<X: Upstream>(
                 // Every process must have them in the same order.
                 endpoints.sort_by_cached_key(|endpoint| endpoint.spec().address().to_string());
                 let chosen = endpoints.iter().cycle().skip(it.first).take(it.len);
-                *endpoints = chosen.cloned().collect();
+                *endpoints = chosen.copied().collect();
                 for (endpoint, share) in
                     [(endpoints.first(), it.of_first), (endpoints.last(), it.of_last)]
                 {
-                    if let Some(endpoint) = endpoint.filter(|_| share < 1.0) {
+                    if let Some(endpoint) = endpoint.copied().filter(|_| share < 1.0) {
                         edges.push(Edge { endpoint: Arc::clone(endpoint), share });
                     }
                 }
