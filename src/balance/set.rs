@@ -54,6 +54,8 @@ pub(super) struct Index {
     moved: bool,
     /// The places of endpoints of whose health something else is said than before.
     marked: Vec<usize>,
+    /// The places of endpoints that are new or of which something else is said.
+    new: Vec<usize>,
 }
 
 /// How an update changed the set.
@@ -261,6 +263,7 @@ impl<X: Upstream> Set<X> {
             Entry::Vacant(free) => {
                 free.insert(u32::try_from(self.len).unwrap_or(u32::MAX));
                 index.count(&spec);
+                index.new.push(self.len);
                 if spec.mark() != SourceHealth::Healthy {
                     index.marked.push(self.len);
                 }
@@ -279,6 +282,7 @@ impl<X: Upstream> Set<X> {
             return None;
         }
         diff.changed += 1;
+        index.new.push(place);
         index.uncount(before.spec());
         index.count(&spec);
         if before.spec().mark() != spec.mark() {
@@ -307,6 +311,7 @@ impl Index {
     pub(super) fn begin(&mut self, anew: bool) {
         (self.anew, self.moved) = (anew, false);
         self.marked.clear();
+        self.new.clear();
         if anew {
             self.next = 0;
         }
@@ -315,6 +320,11 @@ impl Index {
     /// The places of endpoints of whose health the update says something else than before.
     pub(super) fn take_marked(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.marked)
+    }
+
+    /// The places of endpoints that the update has brought, or of which it says something else.
+    pub(super) fn take_new(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.new)
     }
 
     /// Whether the update has changed the numbers of endpoints that were there.

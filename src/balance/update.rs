@@ -174,12 +174,12 @@ impl<X: Upstream> Balancer<X> {
             retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
         }
         // The same in another order is another list to those who go by it.
-        let marked = index.take_marked();
+        let (marked, new) = (index.take_marked(), index.take_new());
         let is_moved = index.is_moved() && before.policy.first().is_some();
         if diff != Diff::default() || is_moved {
             set.weigh(index);
             let awaited = self.await_checks(&set);
-            let view = Arc::new(before.of(set, &self.context, now));
+            let view = Arc::new(before.of_changed(set, &new, &self.context, now));
             drop(before);
             updater.keep(self.publish(&view));
             self.checked_meanwhile(awaited, &view, now);

@@ -25,6 +25,8 @@ use crate::{config, core::earliest};
 
 /// How often a plan is counted anew, while calls come. Nanoseconds.
 const COUNT: u64 = 1_000_000_000;
+/// Of so many new endpoints each is looked at for whether the plan may stay.
+const FEW: usize = 64;
 
 /// Immutable; replaced as a whole by an update.
 pub(super) struct View<X> {
@@ -144,14 +146,48 @@ impl<X: Upstream> Placed<X> {
                 parts.insert(id, (part.labels, Plan::new(&making, &members, false)));
             }
         }
-        let draws = policy.form(all.set.uniform) != Form::Ranked;
-        let is_straight = draws && placing.subsets.is_none() && placing.slow_start.is_none();
-        Self { is_straight: is_straight && plan.is_whole(), plan, parts }
+        let is_straight = is_straight(policy, placing, &all.set) && plan.is_whole();
+        Self { is_straight, plan, parts }
+    }
+
+    /// The same for a set in which these places alone have endpoints that are new or said otherwise, where
+    /// that is known without a look at the others: all are one group, and those belong to it.
+    pub(super) fn kept(
+        &self,
+        policy: &Policy,
+        placing: &Placing,
+        set: &Set<X>,
+        new: &[usize],
+    ) -> Option<Self> {
+        if new.len() > FEW || !placing.is_even() || !self.parts.is_empty() {
+            return None;
+        }
+        let plan = self.plan.renewed()?;
+        let level = plan.levels.first()?;
+        let stays = (0..set.len()).find(|place| !new.contains(place))?;
+        let locality = set.get(stays)?.locality();
+        let belongs = |place: &usize| {
+            set.get(*place).is_some_and(|endpoint| {
+                endpoint.spec().priority() == level.priority
+                    && (placing.is_together() || endpoint.locality() == locality)
+            })
+        };
+        if !new.iter().all(belongs) {
+            return None;
+        }
+        let is_straight = is_straight(policy, placing, set);
+        Some(Self { is_straight, plan, parts: HashMap::new() })
     }
 
     pub(super) fn plans(&self) -> impl Iterator<Item = &Plan<X>> {
         std::iter::once(&self.plan).chain(self.parts.values().map(|(_, plan)| plan))
     }
+}
+
+/// Whether picks go by the policy alone where the plan is one group.
+fn is_straight<X>(policy: &Policy, placing: &Placing, set: &Set<X>) -> bool {
+    let draws = policy.form(set.uniform) != Form::Ranked;
+    draws && placing.subsets.is_none() && placing.slow_start.is_none()
 }
 
 impl<X: Upstream> View<X> {
@@ -232,6 +268,14 @@ impl<X: Upstream> View<X> {
         self.under(self.policy.clone(), Arc::clone(&self.placing), set, cx, now)
     }
 
+    /// The same, where these places alone have endpoints that are new or said otherwise.
+    pub(super) fn of_changed(&self, set: Set<X>, new: &[usize], cx: &X::Context, now: u64) -> Self {
+        let (policy, placing) = (self.policy.clone(), Arc::clone(&self.placing));
+        let placed = self.placed.as_ref();
+        let kept = placed.and_then(|placed| placed.kept(&policy, &placing, &set, new));
+        self.with((policy, placing), set, kept, cx, now)
+    }
+
     /// The view of a set, perhaps the same, under settings, perhaps the same.
     pub(super) fn under(
         &self,
@@ -241,10 +285,23 @@ impl<X: Upstream> View<X> {
         cx: &X::Context,
         now: u64,
     ) -> Self {
+        self.with((policy, placing), set, None, cx, now)
+    }
+
+    /// The same, whose plan is this one, if it needs one, or is made.
+    fn with(
+        &self,
+        (policy, placing): (Policy, Arc<Placing>),
+        set: Set<X>,
+        kept: Option<Placed<X>>,
+        cx: &X::Context,
+        now: u64,
+    ) -> Self {
         let all = Group::new(&policy, set, Some(&self.all), (&self.all.crowd, placing.weights()));
         let placed = (placing.said || all.set.placed > 0).then(|| {
             let before = self.placed.as_deref();
-            Box::new(Placed::new(&all, &policy, &placing, &cx.place(), before))
+            let made = || Placed::new(&all, &policy, &placing, &cx.place(), before);
+            Box::new(kept.unwrap_or_else(made))
         });
         let pins = self.pins.of(&all.set);
         let view =

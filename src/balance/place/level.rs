@@ -107,6 +107,20 @@ impl<X: Upstream> Level<X> {
         (level, is_subset)
     }
 
+    /// The same of other endpoints, which are all that there are and do not share by anything.
+    pub(super) fn renewed(&self) -> Self {
+        Self {
+            priority: self.priority,
+            distance: self.distance,
+            whole: None,
+            parts: Vec::new(),
+            edges: Vec::new(),
+            // Until it is counted, it is as it was.
+            load: AtomicU32::new(self.load.load(Relaxed)),
+            is_split: AtomicBool::new(false),
+        }
+    }
+
     /// The part that a random point of 2^32 falls on.
     pub(in crate::balance) fn part(&self, point: u32) -> usize {
         let at = self.parts.iter().position(|part| point <= part.upto.load(Relaxed));

@@ -128,6 +128,21 @@ impl<X: Upstream> Plan<X> {
         }
     }
 
+    /// The same of other endpoints that are one level, too, where it is one; it has not been counted yet.
+    pub(in crate::balance) fn renewed(&self) -> Option<Self> {
+        let level = self.levels.first().filter(|_| self.is_whole())?;
+        Some(Self {
+            levels: vec![level.renewed()],
+            is_subset: false,
+            young_until: 0,
+            used: Mark::new(false),
+            counted: AtomicU64::new(0),
+            trial: AtomicU64::new(0),
+            counts: AtomicU64::new(0),
+            id: self.id,
+        })
+    }
+
     /// Whether it is one level of all endpoints, each as good a place for a call as any other.
     pub(in crate::balance) fn is_whole(&self) -> bool {
         let [level] = &*self.levels else { return false };

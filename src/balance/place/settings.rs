@@ -116,6 +116,21 @@ impl Placing {
 }
 
 impl Placing {
+    /// Whether where an endpoint belongs is said by its priority and its locality alone: not by what is measured,
+    /// by the caller's place or by the other endpoints.
+    pub(in crate::balance) fn is_even(&self) -> bool {
+        self.prefer.is_empty()
+            && self.subsetting.is_none()
+            && self.slow_start.is_none()
+            && self.subsets.is_none()
+            && matches!(self.sharing, Sharing::Together | Sharing::Weighted(_))
+    }
+
+    /// Whether localities count for nothing.
+    pub(in crate::balance) fn is_together(&self) -> bool {
+        matches!(self.sharing, Sharing::Together)
+    }
+
     /// What localities weigh, where they share by that.
     pub(in crate::balance) fn weights(&self) -> Option<&LocalityWeights> {
         match &self.sharing {

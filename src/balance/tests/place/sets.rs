@@ -1,6 +1,7 @@
 //! Sets of endpoints of every kind, and such as come and go.
 
 use super::*;
+use crate::balance::{set::Set, view::View};
 
 #[test]
 fn awkward_sets_of_endpoints() {
@@ -106,6 +107,101 @@ proptest! {
         }
         world.balancer.check();
     }
+}
+
+/// What a plan says of each of its groups, and who is in it.
+fn shape(view: &View<Peer>) -> Vec<String> {
+    let ports = |set: &Set<Peer>| set.iter().map(|it| port_of(it.spec())).collect::<Vec<_>>();
+    let Some(placed) = &view.placed else { return Vec::new() };
+    let mut lines = vec![format!("straight: {}", placed.is_straight)];
+    for plan in placed.plans() {
+        lines.push(format!("plan {}, in part: {}", plan.id, plan.is_subset));
+        for level in &plan.levels {
+            let whole = level.whole.as_ref().map(|group| ports(&group.set));
+            let (priority, distance) = (level.priority, level.distance);
+            let (load, shares) = (level.load(), level.shares());
+            lines.push(format!("{priority}, {distance}: {whole:?}, {load:?}, {shares:?}"));
+            for part in &level.parts {
+                let (locality, ports) = (&part.locality, ports(&part.group.set));
+                lines.push(format!("{locality:?}, {:?}: {ports:?}", part.ring));
+            }
+        }
+    }
+    lines
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_that_stays_is_the_one_that_would_be_made(
+        steps in prop::collection::vec(
+            (1_u16..9, prop::bool::weighted(0.1), 0_u8..5, prop::bool::weighted(0.1)), 1..40),
+        sharing in 0_u8..3,
+        policy in 0..of_small_tables().len(),
+    ) {
+        let locality = match sharing {
+            0 => LocalityBalancing::None,
+            1 => LocalityBalancing::Weighted,
+            _ => LocalityBalancing::ZoneAware(ZoneAware::default()),
+        };
+        let weight = LocalityWeight {
+            locality: Locality::new("r", "0"), weight: 3, ..LocalityWeight::default()
+        };
+        let cluster = Cluster {
+            balancing: Some(Balancing { locality, ..Balancing::default() }),
+            localities: vec![weight],
+            ..of_small_tables()[policy].clone()
+        };
+        let world = World::new(&cluster, in_zone("0"), Vec::new());
+        for (port, is_behind, health, is_elsewhere) in steps {
+            if health == 0 {
+                world.balancer.remove(&[endpoint(port).address]);
+            } else {
+                let health =
+                    [Health::Healthy, Health::Degraded, Health::Unhealthy, Health::Draining]
+                        [usize::from(health) - 1];
+                let zone = if is_elsewhere { "1" } else { "0" };
+                let priority = u32::from(is_behind);
+                world.balancer.upsert(vec![config::Endpoint {
+                    priority, health, ..of_zone(port, zone)
+                }]);
+            }
+            let view = world.balancer.read();
+            let set = view.all.set.share();
+            let anew = view.of(set, world.balancer.context(), world.now);
+            prop_assert_eq!(shape(&view), shape(&anew));
+        }
+    }
+}
+
+#[test]
+fn a_plan_stays_where_who_is_new_belongs_to_its_one_group() {
+    let stays = |cluster: &Cluster, known: Vec<config::Endpoint>, new: config::Endpoint| {
+        let world = World::new(cluster, Here::default(), known);
+        let before = world.balancer.read();
+        world.balancer.upsert(vec![new]);
+        let after = world.balancer.read();
+        let (set, placed) = (&after.all.set, before.placed.as_ref().unwrap());
+        placed.kept(&after.policy, &after.placing, set, &[set.len() - 1]).is_some()
+    };
+    let of_zone_a = || (1..=4).map(|port| of_zone(port, "a")).collect::<Vec<_>>();
+    let behind = || config::Endpoint { priority: 1, ..of_zone(9, "a") };
+    let weighted =
+        balanced(Balancing { locality: LocalityBalancing::Weighted, ..Balancing::default() });
+    assert!(stays(&weighted, of_zone_a(), of_zone(9, "a")));
+    assert!(!stays(&weighted, of_zone_a(), of_zone(9, "b")));
+    assert!(!stays(&weighted, of_zone_a(), behind()));
+    assert!(!stays(&weighted, vec![of_zone(1, "a"), of_zone(2, "b")], of_zone(9, "a")));
+    let together = balanced(Balancing::default());
+    assert!(stays(&together, of_zone_a(), of_zone(9, "b")));
+    assert!(!stays(&together, of_zone_a(), behind()));
+    assert!(!stays(&balanced(zone_aware(ZoneAware::default())), of_zone_a(), of_zone(9, "a")));
+    let ramped = Cluster { slow_start: Some(config::SlowStart::default()), ..round_robin() };
+    assert!(!stays(&ramped, of_zone_a(), of_zone(9, "a")));
+    let random = config::RandomSubset { size: Some(20), above: Some(0), seed: Some(1) };
+    let few = Cluster { subsetting: Some(Subsetting::Random(random)), ..round_robin() };
+    assert!(!stays(&few, of_zone_a(), of_zone(9, "a")));
 }
 
 /// Four endpoints that have been there for a while, and a fifth that joins them now.
