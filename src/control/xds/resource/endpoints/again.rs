@@ -15,7 +15,7 @@ use prost::Message;
 use super::{
     super::{Dialect, Endpoints, read::u32s, walk::Walk},
     HEAVIEST,
-    layout::{Group, Layout},
+    layout::{Group, beside},
     list::Builder,
     one, place,
 };
@@ -31,7 +31,7 @@ const MOST_IN_PLACE: usize = 64;
 enum Step {
     /// These of the old one.
     Keep(Range<usize>),
-    /// The new endpoint at this place of this locality.
+    /// The endpoint at this place of those of this locality that are looked at.
     New(usize, usize),
 }
 
@@ -45,19 +45,18 @@ pub(in super::super) fn again(
     if !before.notes.is_empty() {
         return None;
     }
-    let about = before.endpoints.len();
-    let (was, is) = (Layout::of(bytes, about)?, Layout::of(value, about)?);
-    let heads = heads(dialect, &was, &is)?;
-    let all: usize = was.groups.iter().map(|group| group.list.len()).sum();
+    let groups = beside(bytes, value)?;
+    let heads = heads(dialect, &groups)?;
+    let all: usize = groups.iter().map(|it| it.head + it.was.len() + it.tail).sum();
     if all != before.endpoints.len() {
         return None;
     }
-    let (steps, kept) = steps(&was, &is)?;
+    let (steps, kept) = steps(&groups)?;
     let new: Vec<(usize, usize)> = steps.iter().filter_map(Step::added).collect();
     if new.len() > kept {
         return None;
     }
-    let read = read(&heads, &is, &new)?;
+    let read = read(&heads, &groups, &new)?;
     if !are_alone(before, &steps, &read) {
         return None;
     }
@@ -91,17 +90,13 @@ pub(in super::super) fn again(
     })
 }
 
-/// The localities without their endpoints, where both have the same and none is left out.
-fn heads(dialect: Dialect, was: &Layout<'_>, is: &Layout<'_>) -> Option<Vec<LocalityLbEndpoints>> {
-    let pairs = || was.groups.iter().zip(&is.groups);
-    if was.rest != is.rest
-        || was.groups.len() != is.groups.len()
-        || pairs().any(|(was, is)| was.rest != is.rest || is.list.len() > MOST_OF_A_LOCALITY)
-    {
+/// The localities without their endpoints, where none is left out.
+fn heads(dialect: Dialect, groups: &[Group<'_>]) -> Option<Vec<LocalityLbEndpoints>> {
+    if groups.iter().any(|it| it.head + it.is.len() + it.tail > MOST_OF_A_LOCALITY) {
         return None;
     }
     let read = |group: &Group<'_>| LocalityLbEndpoints::decode(group.rest.concat().as_slice()).ok();
-    let heads: Vec<_> = is.groups.iter().map(read).collect::<Option<_>>()?;
+    let heads: Vec<_> = groups.iter().map(read).collect::<Option<_>>()?;
     let weight = |head: &LocalityLbEndpoints| u32s(head.load_balancing_weight.as_ref());
     let is_weighted = heads.iter().any(|head| weight(head) > Some(0));
     let is_left_out = |head: &LocalityLbEndpoints| {
@@ -112,11 +107,11 @@ fn heads(dialect: Dialect, was: &Layout<'_>, is: &Layout<'_>) -> Option<Vec<Loca
 }
 
 /// How the new list comes from the old one, and how many of that stay.
-fn steps(was: &Layout<'_>, is: &Layout<'_>) -> Option<(Vec<Step>, usize)> {
+fn steps(groups: &[Group<'_>]) -> Option<(Vec<Step>, usize)> {
     let (mut steps, mut kept, mut first) = (Vec::new(), 0, 0);
-    for (place, (was, is)) in was.groups.iter().zip(&is.groups).enumerate() {
-        kept += of_locality(&mut steps, place, first, &was.list, &is.list)?;
-        first += was.list.len();
+    for (place, group) in groups.iter().enumerate() {
+        kept += of_locality(&mut steps, place, first, group)?;
+        first += group.head + group.was.len() + group.tail;
     }
     Some((steps, kept))
 }
@@ -124,50 +119,38 @@ fn steps(was: &Layout<'_>, is: &Layout<'_>) -> Option<(Vec<Step>, usize)> {
 /// The same of a locality, whose first endpoint stands at this place of the old list.
 fn of_locality(
     steps: &mut Vec<Step>,
-    group: usize,
+    place: usize,
     first: usize,
-    was: &[&[u8]],
-    is: &[&[u8]],
+    group: &Group<'_>,
 ) -> Option<usize> {
-    let head = was.iter().zip(is).take_while(same).count();
-    let (was_left, is_left) = (&was[head..], &is[head..]);
-    let tail = was_left.iter().rev().zip(is_left.iter().rev()).take_while(same).count();
-    let (was_left, is_left) =
-        (&was_left[..was_left.len() - tail], &is_left[..is_left.len() - tail]);
+    let Group { rest: _, head, tail, was, is } = group;
     let mut kept = head + tail;
-    keep(steps, first..first + head);
-    let is_in_place = was_left.len() == is_left.len()
-        && was_left.iter().zip(is_left).filter(|pair| !same(pair)).count() <= MOST_IN_PLACE;
+    let between = first + head;
+    keep(steps, first..between);
+    let is_in_place = was.len() == is.len()
+        && was.iter().zip(is).filter(|(was, is)| was != is).count() <= MOST_IN_PLACE;
     let known: HashMap<&[u8], usize> = if is_in_place {
         HashMap::new()
     } else {
-        was_left.iter().enumerate().map(|(at, bytes)| (*bytes, at)).collect()
+        was.iter().enumerate().map(|(at, bytes)| (*bytes, at)).collect()
     };
-    let mut used = vec![false; was_left.len()];
-    for (at, bytes) in is_left.iter().enumerate() {
-        let found = if is_in_place {
-            (was_left[at] == *bytes).then_some(at)
-        } else {
-            known.get(bytes).copied()
-        };
+    let mut used = vec![false; was.len()];
+    for (at, bytes) in is.iter().enumerate() {
+        let found =
+            if is_in_place { (was[at] == *bytes).then_some(at) } else { known.get(bytes).copied() };
         match found {
             // Named twice.
             Some(found) if std::mem::replace(&mut used[found], true) => return None,
             Some(found) => {
                 kept += 1;
-                let found = first + head + found;
-                keep(steps, found..found + 1);
+                keep(steps, between + found..between + found + 1);
             }
-            None => steps.push(Step::New(group, head + at)),
+            None => steps.push(Step::New(place, at)),
         }
     }
-    let end = first + was.len();
-    keep(steps, end - tail..end);
+    let end = between + was.len();
+    keep(steps, end..end + tail);
     Some(kept)
-}
-
-fn same((one, other): &(&&[u8], &&[u8])) -> bool {
-    one == other
 }
 
 fn keep(steps: &mut Vec<Step>, range: Range<usize>) {
@@ -181,11 +164,11 @@ fn keep(steps: &mut Vec<Step>, range: Range<usize>) {
 /// Reads the new endpoints.
 fn read(
     heads: &[LocalityLbEndpoints],
-    is: &Layout<'_>,
+    groups: &[Group<'_>],
     new: &[(usize, usize)],
 ) -> Option<Vec<Endpoint>> {
     // As deep in other messages as they stand.
-    let list: Vec<&[u8]> = new.iter().map(|(group, at)| is.groups[*group].list[*at]).collect();
+    let list: Vec<&[u8]> = new.iter().map(|(group, at)| groups[*group].is[*at]).collect();
     let assignment = wrapped(&[&wrapped(&list)?])?;
     let assignment = ClusterLoadAssignment::decode(assignment.as_slice()).ok()?;
     let items = assignment.endpoints.first().map_or(&[][..], |group| &group.lb_endpoints);
