@@ -16,7 +16,7 @@ use super::{
     super::{Dialect, Endpoints, read::u32s, walk::Walk},
     HEAVIEST,
     layout::{Group, beside},
-    list::Builder,
+    list::{Builder, addresses},
     one, place,
 };
 use crate::config::{Address, Endpoint};
@@ -215,19 +215,7 @@ fn are_alone(before: &Endpoints, steps: &[Step], read: &[Endpoint]) -> bool {
         }
         at = range.end;
     }
-    // A few are compared faster than looked up.
-    let few: Vec<&Address> = new.iter().copied().take(8).collect();
-    let is_new = |address: &Address| {
-        if new.len() > few.len() { new.contains(address) } else { few.contains(&address) }
-    };
-    new.is_empty()
-        || !keeps
-            .into_iter()
-            .any(|range| before.endpoints.range(range.clone()).flat_map(addresses).any(is_new))
-}
-
-fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = &Address> {
-    std::iter::once(&endpoint.address).chain(&endpoint.more_addresses)
+    new.is_empty() || !before.endpoints.has_any(&keeps, &new)
 }
 
 // === impl Step ===

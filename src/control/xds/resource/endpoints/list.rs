@@ -5,23 +5,32 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ops::Range,
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    ops::{Deref, Range},
     sync::Arc,
 };
+
+use twox_hash::XxHash64;
 
 use crate::config::{Address, Endpoint};
 
 /// What a change of one endpoint copies at most.
 const CHUNK: usize = 64;
 
-type Chunk = Arc<Vec<Endpoint>>;
-
 /// Endpoints in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct List {
     /// None is empty.
-    chunks: Vec<Chunk>,
+    chunks: Vec<Arc<Chunk>>,
     len: usize,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    endpoints: Vec<Endpoint>,
+    /// A number for each address: an address is looked for among these, which lie side by side.
+    keys: Box<[u64]>,
 }
 
 /// How a list differs from an earlier one. No address is in a list twice.
@@ -69,10 +78,32 @@ impl List {
         parts.into_iter().flatten()
     }
 
+    /// Whether an endpoint at these places, which are in order, has one of these addresses.
+    pub(super) fn has_any(&self, places: &[&Range<usize>], sought: &HashSet<&Address>) -> bool {
+        let mut keys: Vec<u64> = sought.iter().map(|address| key_of(address)).collect();
+        keys.sort_unstable();
+        let mut first = 0;
+        for chunk in &self.chunks {
+            let all = first..first + chunk.len();
+            first = all.end;
+            if !chunk.may_have(&keys) {
+                continue;
+            }
+            // Another may have the same number.
+            let own = places.iter().map(|it| it.start.max(all.start)..it.end.min(all.end));
+            let own = own.filter(|own| own.start < own.end);
+            let mut found = own.flat_map(|own| &chunk[own.start - all.start..own.end - all.start]);
+            if found.any(|endpoint| addresses(endpoint).any(|it| sought.contains(it))) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// How `after` differs from this one. What both have in common costs nothing but its number of chunks.
     pub(crate) fn changes<'a>(&'a self, after: &'a Self) -> Changes<'a> {
         let of = |list: &'a Self| list.chunks.iter().map(Arc::as_ptr).collect::<HashSet<_>>();
-        let other = |chunks: &'a [Chunk], shared: &HashSet<*const Vec<Endpoint>>| {
+        let other = |chunks: &'a [Arc<Chunk>], shared: &HashSet<*const Chunk>| {
             let own = chunks.iter().filter(|chunk| !shared.contains(&Arc::as_ptr(chunk)));
             own.flat_map(|chunk| chunk.iter()).collect::<Vec<_>>()
         };
@@ -186,10 +217,53 @@ impl Builder {
             // Most lists are one, and small.
             chunk.shrink_to_fit();
             self.list.len += chunk.len();
-            self.list.chunks.push(Arc::new(chunk));
+            self.list.chunks.push(Arc::new(Chunk::of(chunk)));
         }
     }
 }
+
+// === impl Chunk ===
+
+impl Chunk {
+    fn of(endpoints: Vec<Endpoint>) -> Self {
+        let keys = endpoints.iter().flat_map(addresses).map(key_of).collect();
+        Self { endpoints, keys }
+    }
+
+    /// Whether one of these numbers, which are in order, is that of an address.
+    fn may_have(&self, keys: &[u64]) -> bool {
+        if keys.len() <= FEW {
+            return keys.iter().any(|key| self.keys.contains(key));
+        }
+        self.keys.iter().any(|key| keys.binary_search(key).is_ok())
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [Endpoint];
+
+    fn deref(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+}
+
+/// All addresses of an endpoint.
+pub(super) fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = &Address> {
+    std::iter::once(&endpoint.address).chain(&endpoint.more_addresses)
+}
+
+/// The same number for the same address; of sockets of IPv4, each has one of its own.
+fn key_of(address: &Address) -> u64 {
+    if let Address::Socket(SocketAddr::V4(address)) = address {
+        return u64::from(address.ip().to_bits()) << 16 | u64::from(address.port());
+    }
+    let mut hasher = XxHash64::with_seed(0);
+    address.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// So many numbers are looked for one by one.
+const FEW: usize = 8;
 
 #[cfg(test)]
 impl std::ops::Index<usize> for List {
@@ -250,6 +324,37 @@ mod tests {
             prop_assert_eq!(made.to_vec(), wanted.clone());
             prop_assert_eq!(made == list, wanted == all);
             prop_assert!(made == wanted.into_iter().collect::<List>());
+        }
+
+        #[test]
+        fn an_address_is_found_at_the_places_that_are_looked_at(
+            all in some(),
+            cuts in prop::collection::btree_set(0..320_usize, 0..8),
+            sought in prop::collection::hash_set(1..420_u16, 0..20),
+            more in any::<prop::sample::Index>(),
+        ) {
+            let mut all: Vec<Endpoint> = all.into_iter().map(endpoint).collect();
+            // One that has further addresses, of other kinds.
+            let others: [Address; 2] =
+                ["[2001:db8::1]:80", "unix:/a"].map(|text| text.parse().unwrap());
+            if !all.is_empty() {
+                let at = more.index(all.len());
+                all[at].more_addresses = others.to_vec();
+            }
+            let list: List = all.iter().cloned().collect();
+            let cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(all.len())).collect();
+            let places: Vec<Range<usize>> =
+                cuts.chunks_exact(2).map(|pair| pair[0]..pair[1]).collect();
+            let mut addresses_sought: Vec<Address> =
+                sought.into_iter().map(|port| endpoint((port, 1)).address).collect();
+            for another in [None, Some(&others[0]), Some(&others[1])] {
+                addresses_sought.extend(another.cloned());
+                let sought: HashSet<&Address> = addresses_sought.iter().collect();
+                let looked_at = places.iter().flat_map(|range| &all[range.clone()]);
+                let wanted = looked_at.flat_map(addresses).any(|it| sought.contains(it));
+                let places: Vec<&Range<usize>> = places.iter().collect();
+                prop_assert_eq!(list.has_any(&places, &sought), wanted);
+            }
         }
 
         #[test]
