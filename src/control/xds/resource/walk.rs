@@ -54,6 +54,26 @@ impl Walk {
         result
     }
 
+    /// Goes into a place of a list, `field[7]`: it costs no text of its own, for there may be many.
+    pub(super) fn at<T>(
+        &mut self,
+        field: &str,
+        index: usize,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(field);
+        self.path.push('[');
+        push_number(&mut self.path, index);
+        self.path.push(']');
+        let result = step(self);
+        self.path.truncate(length);
+        result
+    }
+
     /// Goes through a list.
     pub(super) fn each<I, T>(
         &mut self,
@@ -63,7 +83,7 @@ impl Walk {
     ) -> Result<Vec<T>> {
         let mut all = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            all.push(self.within(&format!("{field}[{index}]"), |walk| step(walk, item))?);
+            all.push(self.at(field, index, |walk| step(walk, item))?);
         }
         Ok(all)
     }
@@ -133,6 +153,13 @@ impl Walk {
     }
 }
 
+fn push_number(text: &mut String, number: usize) {
+    if number > 9 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or(0)));
+}
+
 /// A value as a report can show it: no control characters, and not endless.
 fn shown(value: &str) -> String {
     let mut text: String = value.chars().take(SHOWN).flat_map(char::escape_debug).collect();
@@ -161,3 +188,19 @@ fn legible(text: &str) -> String {
 
 /// What stands at notes of what the stack has no place for.
 pub(super) const IGNORED: &str = "counts for nothing here";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_of_a_list_is_told_by_its_number() {
+        for index in [0, 9, 10, 99, 100, 10_000, usize::MAX] {
+            let mut walk = Walk::new();
+            let place = walk.within("a", |walk| walk.at("b", index, |walk| walk.place("c")));
+            assert_eq!(place, format!("a.b[{index}].c"));
+            assert_eq!(walk.at("b", index, |walk| walk.place("")), format!("b[{index}]"));
+            assert_eq!(walk.place(""), "resource");
+        }
+    }
+}

@@ -108,7 +108,7 @@ fn localities(
     let mut places = HashSet::new();
     let mut addresses = HashSet::new();
     for (index, group) in all.iter().enumerate() {
-        walk.within(&format!("endpoints[{index}]"), |walk| {
+        walk.at("endpoints", index, |walk| {
             let weight = u32s(group.load_balancing_weight.as_ref()).unwrap_or(0);
             //= gRFC A27: a locality without a weight gets nothing
             if dialect == Dialect::Proxyless && is_weighted && weight == 0 {
@@ -194,9 +194,11 @@ fn of_locality(
     read: &mut Vec<Endpoint>,
 ) -> Result<()> {
     let first = read.len();
+    read.reserve(list.len());
+    addresses.reserve(list.len());
     let mut sum = 0_u64;
     for (index, item) in list.iter().enumerate() {
-        walk.within(&format!("lb_endpoints[{index}]"), |walk| {
+        walk.at("lb_endpoints", index, |walk| {
             let endpoint = one(walk, item)?;
             sum += u64::from(endpoint.weight);
             if sum > u64::from(u32::MAX) {
