@@ -117,9 +117,11 @@ impl Inner {
                 let part = format!("cluster {name}");
                 let before = state.standing(&part);
                 let found = cluster.validate(&name);
-                let found = found.and_then(|()| self.securable(state, source, &name, &cluster));
-                let mended = self.judge(state, source, &part, found)?;
+                // Its settings are copied here and there: there are many endpoints.
                 let endpoints = std::mem::take(&mut cluster.endpoints);
+                let found = found
+                    .and_then(|()| self.securable(state, source, &name, (&cluster, &endpoints)));
+                let mended = self.judge(state, source, &part, found)?;
                 let redefined = self.entry(state, &name).define(source, *cluster);
                 self.settle(state, &name);
                 self.examine_cluster(state, &name);

@@ -53,7 +53,7 @@ impl Checker {
     }
 
     fn endpoints(&mut self, endpoints: &[Endpoint]) {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_capacity(endpoints.len());
         for (index, endpoint) in endpoints.iter().enumerate() {
             if !seen.insert(&endpoint.address) {
                 self.refuse(&format!("endpoints[{index}]"), &endpoint.address, "is listed twice");

@@ -33,7 +33,7 @@ mod transport;
 
 use std::{
     collections::BTreeMap,
-    fmt::{Debug, Display},
+    fmt::{Debug, Display, Write as _},
     time::Duration,
 };
 
@@ -120,8 +120,13 @@ impl Checker {
     }
 
     fn each<T>(&mut self, field: &str, list: &[T], check: impl Fn(&mut Self, &T)) {
+        let length = self.path.len();
         for (index, item) in list.iter().enumerate() {
-            self.within(&format!("{field}[{index}]"), |checker| check(checker, item));
+            // No text for each: there may be many, and all of them well.
+            let dot = if length > 0 { "." } else { "" };
+            let _written = write!(self.path, "{dot}{field}[{index}]");
+            check(self, item);
+            self.path.truncate(length);
         }
     }
 

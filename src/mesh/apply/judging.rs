@@ -57,13 +57,13 @@ impl Inner {
     }
 
     /// Whether a cluster could be secured as it says, as far as that is known before keys and roots
-    /// have come.
+    /// have come: its settings, and its endpoints beside them.
     pub(super) fn securable(
         &self,
         state: &mut State,
         source: SourceId,
         name: &str,
-        cluster: &config::Cluster,
+        (cluster, endpoints): (&config::Cluster, &[config::Endpoint]),
     ) -> Result<(), ConfigErrors> {
         let code = || self.code.cluster(name);
         let alone = overlay::clusters(name, code(), [(source, cluster)].into_iter()).merged;
@@ -73,16 +73,14 @@ impl Inner {
         let mut all = vec![(alone, cluster.security.clone())];
         if others.values().any(|it| it.security.is_some()) {
             // Nor beside what another source says of its security.
-            let mut settings = cluster.clone();
-            settings.endpoints = Vec::new();
-            others.insert(source, settings);
+            others.insert(source, cluster.clone());
             let said = others.iter().map(|(source, it)| (*source, it));
             let merged = overlay::clusters(name, code(), said).merged;
             all.push((merged, others.values().find_map(|it| it.security.clone())));
         }
         for (merged, said) in all {
             let protector = self.protector(&mut state.keys, name, &merged, said.as_ref());
-            protector.validate(&cluster.endpoints).map_err(|errors| of_cluster(name, errors))?;
+            protector.validate(endpoints).map_err(|errors| of_cluster(name, errors))?;
         }
         Ok(())
     }
