@@ -66,4 +66,5 @@ mod server;
 mod support;
 mod tally;
 mod twin;
+mod twin_endpoint;
 mod xds;

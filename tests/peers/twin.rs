@@ -3,19 +3,22 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body_util::BodyExt;
+use hyper_util::{client::legacy, rt::TokioExecutor};
 use tempfile::TempDir;
 use tower_mesh::{Body, Client, Error, Mesh, Refusal};
 
 use crate::{
     envoy::Envoy,
     program::{folder, free_port},
-    support::{Reply, Server, reply},
+    support::Server,
+    twin_endpoint::{Tries, answer, shown, streamed, text},
 };
 
 /// What came of a request.
@@ -36,13 +39,12 @@ pub(crate) struct Seen {
 pub(crate) struct Twin {
     pub(crate) envoy: Client,
     pub(crate) mesh: Client,
+    /// Where Envoy listens.
+    listen: SocketAddr,
     tries: Tries,
     got: Got,
     _alive: (Envoy, Vec<Mesh>, Vec<Server>, TempDir),
 }
-
-/// Attempts that reached an endpoint, by the `x-id` of their call.
-type Tries = Arc<Mutex<HashMap<String, usize>>>;
 
 /// What endpoints have got, by the `x-id` of its call: the copies of mirrors among it.
 type Got = Arc<Mutex<HashMap<String, Vec<String>>>>;
@@ -54,9 +56,17 @@ pub(crate) struct Ask {
     path: &'static str,
     headers: Vec<(&'static str, &'static str)>,
     grpc: bool,
+    body: Option<Sent>,
     /// Tells apart what is asked again.
     time: usize,
     unlike: Unlike,
+}
+
+/// The body of a request: so many bytes, of a length that is told or not.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Whole(usize),
+    Streamed(usize),
 }
 
 /// What is not compared of the answers.
@@ -71,8 +81,11 @@ struct Unlike {
 pub(crate) type Otherwise = (Ask, fn(&Seen) -> String, [&'static str; 2]);
 
 /// Headers of responses that are compared.
-const TOLD: [&str; 10] = [
+const TOLD: [&str; 13] = [
     "location",
+    "set-cookie",
+    "x-envoy-attempt-count",
+    "x-sum",
     "x-secret",
     "x-told",
     "x-limited",
@@ -88,8 +101,9 @@ const TOLD: [&str; 10] = [
 async fn endpoint(name: &'static str, tries: &Tries, got: &Got) -> Server {
     let (tries, heard) = (Arc::clone(tries), Arc::clone(got));
     Server::start(move |request| {
-        let mut headers = request.headers().clone();
-        if let Some(host) = request.uri().authority() {
+        let (head, body) = request.into_parts();
+        let http::request::Parts { method, uri, mut headers, .. } = head;
+        if let Some(host) = uri.authority() {
             headers.entry("host").or_insert(host.as_str().parse().unwrap());
         }
         let id = text(&headers, "x-id");
@@ -99,79 +113,12 @@ async fn endpoint(name: &'static str, tries: &Tries, got: &Got) -> Server {
             *tried += 1;
             *tried
         };
-        let (method, uri) = (request.method().clone(), request.uri().clone());
         let path = uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
         let got = format!("{name} {method} {path} {}", shown(&headers));
         heard.lock().unwrap().entry(id).or_default().push(got.clone());
-        async move { answer(name, &text(&headers, "x-do"), tried, got).await }
+        async move { answer(name, &headers, body, tried, got).await }
     })
     .await
-}
-
-async fn answer(name: &str, what: &str, tried: usize, mut got: String) -> Reply {
-    let (what, argument) = what.split_once('=').unwrap_or((what, "0"));
-    let argument: u64 = argument.parse().unwrap();
-    let mut status = StatusCode::OK;
-    match what {
-        "status" => status = StatusCode::from_u16(u16::try_from(argument).unwrap()).unwrap(),
-        // So many attempts fail, then it works.
-        "fail" if tried <= usize::try_from(argument).unwrap() => {
-            status = StatusCode::SERVICE_UNAVAILABLE;
-        }
-        "teapot" if tried <= usize::try_from(argument).unwrap() => status = StatusCode::IM_A_TEAPOT,
-        // One endpoint alone fails.
-        "ill" if name == "a" => status = StatusCode::INTERNAL_SERVER_ERROR,
-        "sleep" => tokio::time::sleep(Duration::from_millis(argument)).await,
-        // The first attempt alone is slow.
-        "stumble" if tried == 1 => tokio::time::sleep(Duration::from_millis(argument)).await,
-        // The first attempt alone: has this status, or this gRPC status, or a header, or breaks off.
-        "once" if tried == 1 => {
-            status = StatusCode::from_u16(u16::try_from(argument).unwrap()).unwrap();
-        }
-        "grpc" if tried == 1 => {
-            let mut reply = reply(String::new());
-            let headers = reply.headers_mut();
-            headers.insert("content-type", "application/grpc".parse().unwrap());
-            headers.insert("grpc-status", argument.into());
-            return reply;
-        }
-        "limited" | "again" if tried == 1 => {
-            let named = if what == "limited" { "x-envoy-ratelimited" } else { "x-again" };
-            let mut reply = reply(got);
-            *reply.status_mut() = StatusCode::from_u16(u16::try_from(argument).unwrap()).unwrap();
-            reply.headers_mut().insert(named, "true".parse().unwrap());
-            return reply;
-        }
-        "cut" if tried == 1 => panic!("the connection is broken on purpose"),
-        "bytes" => got = "x".repeat(usize::try_from(argument).unwrap()),
-        _ => {}
-    }
-    let mut reply = reply(got);
-    *reply.status_mut() = status;
-    reply.headers_mut().insert("x-secret", "42".parse().unwrap());
-    reply
-}
-
-fn text(headers: &HeaderMap, name: &str) -> String {
-    headers.get(name).map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
-}
-
-/// The headers that rules speak of, all values of each, without what each side says of itself.
-fn shown(headers: &HeaderMap) -> String {
-    let own =
-        ["x-id", "x-do", "x-request-id", "x-forwarded-proto", "x-forwarded-for", "x-mesh-attempt"];
-    let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (name, value) in headers {
-        let name = name.as_str();
-        let is_said = name == "host" || name.starts_with("x-");
-        let is_theirs = name.starts_with("x-envoy-") && !name.starts_with("x-envoy-fault-");
-        if is_said && !own.contains(&name) && !is_theirs {
-            // Several lines or one with commas: the same list (RFC 9110 §5.3).
-            let values = all.entry(name).or_default();
-            values.extend(value.to_str().unwrap().split(',').map(str::trim));
-        }
-    }
-    format!("{all:?}")
 }
 
 impl Twin {
@@ -204,7 +151,7 @@ impl Twin {
         let refused: Vec<_> = mesh.describe().refused.clone();
         assert!(refused.is_empty(), "{refused:?}");
         // Through a mesh of one endpoint that tries once: Envoy itself.
-        let address: std::net::SocketAddr = ([127, 0, 0, 1], listen).into();
+        let address: SocketAddr = ([127, 0, 0, 1], listen).into();
         let to_envoy = Mesh::builder()
             .endpoints("shop", [address])
             .service("shop", |it| it.retry(tower_mesh::config::Retry::standard().attempts(1)))
@@ -213,7 +160,7 @@ impl Twin {
         let clients = [&to_envoy, &mesh].map(|mesh| mesh.client("shop").unwrap());
         let [envoy_client, client] = clients;
         let alive = (envoy, vec![to_envoy, mesh], servers, dir);
-        Self { envoy: envoy_client, mesh: client, tries, got, _alive: alive }
+        Self { envoy: envoy_client, mesh: client, listen: address, tries, got, _alive: alive }
     }
 
     /// What Envoy makes of it, and what the mesh makes of it.
@@ -224,6 +171,19 @@ impl Twin {
     /// The same, and how long it took to the end of the body.
     pub(crate) async fn timed(&self, ask: &Ask) -> [(Seen, Duration); 2] {
         [see(&self.envoy, ask, "envoy").await, see(&self.mesh, ask, "mesh").await]
+    }
+
+    /// The same of a gRPC call, of Envoy without a mesh before it, which would keep to what the call says of its
+    /// time, too.
+    pub(crate) async fn apart(&self, ask: &Ask) -> [Seen; 2] {
+        let client = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        let mut request = ask.request("envoy");
+        request.headers_mut().remove("host");
+        let uri = format!("http://{}{}", self.listen, ask.path);
+        *request.uri_mut() = uri.parse::<Uri>().unwrap();
+        let response = client.request(request).await.unwrap();
+        let envoy = seen(ask, response.map(Body::new), None).await;
+        [envoy, see(&self.mesh, ask, "mesh").await.0]
     }
 
     /// What Envoy and the mesh make of these, each of one after the other without waiting for it.
@@ -278,6 +238,7 @@ impl Ask {
             path,
             headers: Vec::new(),
             grpc: false,
+            body: None,
             time: 0,
             unlike: Unlike::default(),
         }
@@ -295,6 +256,18 @@ impl Ask {
 
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// With a body of so many bytes, which says its length.
+    pub(crate) fn body(mut self, bytes: usize) -> Self {
+        self.body = Some(Sent::Whole(bytes));
+        self
+    }
+
+    /// With a body of so many bytes, which says no length.
+    pub(crate) fn stream(mut self, bytes: usize) -> Self {
+        self.body = Some(Sent::Streamed(bytes));
         self
     }
 
@@ -323,24 +296,38 @@ impl Ask {
     }
 
     pub(crate) fn id(&self, side: &str) -> String {
-        let Self { method, path, headers, grpc, time, .. } = self;
+        let Self { method, path, headers, grpc, body, time, .. } = self;
         let kind = if *grpc { "gRPC" } else { method.as_str() };
-        format!("{side} {kind} {path} {headers:?} {time}")
+        let body = body.map_or_else(String::new, |body| format!(" {body:?}"));
+        format!("{side} {kind} {path} {headers:?}{body} {time}")
+    }
+
+    fn request(&self, side: &str) -> Request<Body> {
+        let mut request = Request::builder().method(self.method.clone()).uri(self.path);
+        if self.headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header("host", "shop.example");
+        }
+        request = request.header("x-id", self.id(side));
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
+        }
+        if self.grpc {
+            request = request.version(Version::HTTP_2).header("te", "trailers");
+            request = request.header("content-type", "application/grpc");
+        }
+        let body = match self.body {
+            None => Body::empty(),
+            Some(Sent::Whole(bytes)) => Body::from("x".repeat(bytes)),
+            Some(Sent::Streamed(bytes)) => Body::new(streamed(bytes)),
+        };
+        request.body(body).unwrap()
     }
 }
 
 async fn see(client: &Client, ask: &Ask, side: &str) -> (Seen, Duration) {
-    let mut request = Request::builder().method(ask.method.clone()).uri(ask.path);
-    request = request.header("host", "shop.example").header("x-id", ask.id(side));
-    for (name, value) in &ask.headers {
-        request = request.header(*name, *value);
-    }
-    if ask.grpc {
-        request = request.version(Version::HTTP_2).header("te", "trailers");
-        request = request.header("content-type", "application/grpc");
-    }
+    let request = ask.request(side);
     let began = Instant::now();
-    let result = client.send(request.body(Body::empty()).unwrap()).await;
+    let result = client.send(request).await;
     let (response, own_flag) = match result {
         Ok(response) => {
             let injected = response.extensions().get() == Some(&Refusal::Fault);
@@ -350,22 +337,40 @@ async fn see(client: &Client, ask: &Ask, side: &str) -> (Seen, Duration) {
         // What the mesh says in an error, Envoy says in a response with a text of its own.
         Err(error) => (error.http_response(), Some(error.response_flag())),
     };
+    let seen = seen(ask, response, own_flag).await;
+    (seen, began.elapsed())
+}
+
+/// What there is to see of a response, to the end of its body.
+async fn seen(ask: &Ask, response: Response<Body>, own_flag: Option<&str>) -> Seen {
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap();
-    let took = began.elapsed();
     let trailers = body.trailers().cloned().unwrap_or_default();
     let code = [&head.headers, &trailers].into_iter().find_map(|it| it.get("grpc-status"));
-    let told = head.headers.iter().filter(|(name, _)| TOLD.contains(&name.as_str()));
-    let told = told.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    let code = code.map(|code| code.to_str().unwrap().parse().unwrap());
     let flag = own_flag.map_or_else(|| text(&head.headers, "x-flags"), str::to_owned);
-    let seen = Seen {
-        status: head.status.as_u16(),
-        grpc: code.map(|code| code.to_str().unwrap().parse().unwrap()),
-        flag: flag.replace('-', ""),
-        headers: told.collect(),
-        body: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+    let is_told = |name: &HeaderName| {
+        // Of an answer without its body, the length is what is left of it.
+        TOLD.contains(&name.as_str())
+            || (ask.method == Method::HEAD && name.as_str() == "content-length")
     };
-    (seen, took)
+    let mut told = BTreeMap::<String, String>::new();
+    let all = |headers: &HeaderMap, place: &str, told: &mut BTreeMap<String, String>| {
+        for (name, value) in headers.iter().filter(|(name, _)| is_told(name)) {
+            let values = told.entry(format!("{place}{name}")).or_default();
+            let comma = if values.is_empty() { "" } else { ", " };
+            *values += &format!("{comma}{}", HeaderValue::to_str(value).unwrap());
+        }
+    };
+    all(&head.headers, "", &mut told);
+    all(&trailers, "trailer ", &mut told);
+    Seen {
+        status: head.status.as_u16(),
+        grpc: code,
+        flag: flag.replace('-', ""),
+        headers: told,
+        body: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+    }
 }
 
 /// Asks both, and compares.
@@ -386,7 +391,9 @@ pub(crate) fn compare(twin: &Twin, ask: &Ask, mut envoy: Seen, mut mesh: Seen) -
         // What is answered on the way is told in words of their own.
         for seen in [&mut envoy, &mut mesh] {
             seen.body.clear();
-            seen.headers.remove("grpc-message");
+            for name in ["grpc-message", "trailer grpc-message", "x-envoy-attempt-count"] {
+                seen.headers.remove(name);
+            }
         }
     }
     if envoy.flag.split(',').any(|flag| flag == mesh.flag) {
