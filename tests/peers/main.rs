@@ -19,6 +19,7 @@ mod behaviour;
 #[path = "../../examples/xds_interop_client/client.rs"]
 mod client;
 mod envoy;
+mod envoy_answers;
 mod envoy_attempts;
 mod envoy_conditions;
 mod envoy_faults;
