@@ -24,6 +24,7 @@ mod envoy_attempts;
 mod envoy_conditions;
 mod envoy_faults;
 mod envoy_limits;
+mod envoy_messages;
 mod envoy_mirrors;
 mod envoy_rules;
 mod envoy_traffic;
