@@ -21,6 +21,7 @@ mod client;
 mod envoy;
 mod envoy_answers;
 mod envoy_attempts;
+mod envoy_bounds;
 mod envoy_conditions;
 mod envoy_faults;
 mod envoy_limits;
