@@ -27,6 +27,7 @@ mod envoy_faults;
 mod envoy_limits;
 mod envoy_messages;
 mod envoy_mirrors;
+mod envoy_otherwise;
 mod envoy_rules;
 mod envoy_traffic;
 mod grpcio;
