@@ -136,7 +136,7 @@ async fn grpc_timeout_is_bounded_as_in_envoy() {
 }
 
 #[tokio::test]
-async fn what_time_does_otherwise_than_in_envoy_is_what_the_document_says() {
+async fn what_bounds_do_otherwise_than_in_envoy_is_what_the_document_says() {
     let twin = twin().await;
     for (ask, codes) in [
         // The caller's own bound holds whatever the route says.
@@ -150,4 +150,8 @@ async fn what_time_does_otherwise_than_in_envoy_is_what_the_document_says() {
         let seen = twin.apart(&ask).await;
         assert_eq!(seen.each_ref().map(|seen| seen.grpc), codes, "{}: {seen:?}", ask.id("of"));
     }
+    // A retry leaves the priority in which nothing else is, and in Envoy stays there.
+    let ask = Ask::get("/any-priority").with("x-do", "ill");
+    let statuses = twin.ask(&ask).await.map(|seen| seen.status);
+    assert_eq!((statuses, twin.tries(&ask)), ([500, 200], [2, 2]));
 }
