@@ -24,7 +24,6 @@ async fn headers_of_a_request_bound_it_as_in_envoy() {
         &twin,
         [
             doing("/asked", "sleep=1000").with(TIMEOUT, "200"),
-            doing("/bounded", "sleep=450"),
             doing("/bounded", "sleep=450").with(TIMEOUT, "5000"),
             doing("/bounded", "sleep=450").with(TIMEOUT, "0"),
             doing("/bounded", "sleep=450").with(TIMEOUT, "soon"),
@@ -75,7 +74,7 @@ async fn retries_in_flight_are_budgeted_and_capped_as_in_envoy() {
     for path in ["/budget", "/capped"] {
         // The first attempts fail at once; a retry is in flight for as long as it lasts.
         let asks: Vec<_> =
-            (0..6).map(|time| Ask::get(path).with("x-do", "relapse=500").time(time)).collect();
+            (0..6).map(|time| Ask::get(path).with("x-do", "relapse=300").time(time)).collect();
         for seen in twin.together(&asks).await {
             let served = |status| seen.iter().filter(|(seen, _)| seen.status == status).count();
             assert_eq!([served(200), served(503)], [2, 4], "{path}: {seen:?}");
@@ -120,13 +119,13 @@ async fn grpc_timeout_is_bounded_as_in_envoy() {
     let twin = twin().await;
     for (ask, code) in [
         (call("/stream", "sleep=1000", "5S"), Some(4)),
-        (call("/stream", "sleep=1000", "200m"), Some(4)),
+        (call("/stream", "sleep=1000", "100m"), Some(4)),
         (call("/stream", "sleep=10", "5S"), None),
         // Less 700 ms.
         (call("/stream-less", "sleep=1000", "900m"), Some(4)),
         (call("/stream-less", "sleep=10", "5S"), None),
         (call("/stream-any", "sleep=1000", "200m"), Some(4)),
-        (call("/stream-any", "sleep=300", ""), None),
+        (call("/stream-any", "sleep=50", ""), None),
         (call("/stream-own", "sleep=1000", ""), Some(4)),
         (call("/stream-own", "sleep=10", ""), None),
     ] {
@@ -140,10 +139,10 @@ async fn what_bounds_do_otherwise_than_in_envoy_is_what_the_document_says() {
     let twin = twin().await;
     for (ask, codes) in [
         // The caller's own bound holds whatever the route says.
-        (call("/stream-unsaid", "sleep=600", "200m"), [None, Some(4)]),
-        (call("/stream-own", "sleep=200", "100m"), [None, Some(4)]),
+        (call("/stream-unsaid", "sleep=300", "150m"), [None, Some(4)]),
+        (call("/stream-own", "sleep=100", "50m"), [None, Some(4)]),
         // The longest that is honoured bounds who says nothing.
-        (call("/stream", "sleep=600", ""), [None, Some(4)]),
+        (call("/stream", "sleep=400", ""), [None, Some(4)]),
         // An offset that would leave nothing is not taken off.
         (call("/stream-less", "sleep=100", "600m"), [Some(4), None]),
     ] {

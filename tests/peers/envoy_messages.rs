@@ -107,12 +107,12 @@ async fn what_messages_do_otherwise_than_in_envoy_is_what_the_document_says() {
         (failing().body(100_000), status, ["200", "503"]),
         (failing().stream(100_000), status, ["200", "503"]),
         // A failure on the way is told a gRPC caller by a code of its own.
-        (Ask::grpc("/shop.Slow/Get").with("x-do", "sleep=600"), code, ["14 UT", "4 UT"]),
+        (Ask::grpc("/shop.Slow/Get").with("x-do", "sleep=450"), code, ["14 UT", "4 UT"]),
         (Ask::grpc("/shop.Nowhere/Get"), code, ["12 NR", "14 NR"]),
     ];
     otherwise(&twin, rows).await;
     let asks: Vec<_> = (0..2)
-        .map(|time| Ask::grpc("/shop.Full/Get").with("x-do", "sleep=400").time(time))
+        .map(|time| Ask::grpc("/shop.Full/Get").with("x-do", "sleep=200").time(time))
         .collect();
     let full = twin.together(&asks).await.map(|seen| code(&seen[1].0));
     assert_eq!(full, ["14 UO", "8 UO"]);

@@ -128,7 +128,7 @@ async fn what_retries_do_otherwise_than_in_envoy_is_what_the_document_says() {
     otherwise(&twin, rows).await;
     assert_eq!(twin.tries(&any), [2, 1]);
     // Three retries in flight are all that a cluster has there.
-    let asks: Vec<_> = (0..6).map(|time| doing("/retried", "relapse=500").time(time)).collect();
+    let asks: Vec<_> = (0..6).map(|time| doing("/retried", "relapse=300").time(time)).collect();
     let served = twin.together(&asks).await;
     let served = served.map(|seen| seen.iter().filter(|(seen, _)| seen.status == 200).count());
     assert_eq!(served, [3, 6]);
