@@ -75,7 +75,7 @@ impl Session {
         let mut carriers = self.carriers.iter().filter(|carrier| carrier.is_for(path));
         let named = carriers.find_map(|carrier| {
             let text = STANDARD.decode(carrier.text(request.headers())?).ok()?;
-            Named::read(std::str::from_utf8(&text).ok()?)
+            Named::read(std::str::from_utf8(&text).ok()?, self.ends())
         })?;
         self.lasts(&named, now).then_some(named)
     }
@@ -119,10 +119,20 @@ impl Session {
 }
 
 impl Named {
-    fn read(text: &str) -> Option<Self> {
-        if let Ok(address) = text.parse() {
-            return Some(Self { address, begun: None, used: None });
+    /// Any text may be the path of a socket: where sessions end, what stands behind it is its times.
+    fn read(text: &str, ends: bool) -> Option<Self> {
+        if ends {
+            Self::timed(text).or_else(|| Self::plain(text))
+        } else {
+            Self::plain(text).or_else(|| Self::timed(text))
         }
+    }
+
+    fn plain(text: &str) -> Option<Self> {
+        Some(Self { address: text.parse().ok()?, begun: None, used: None })
+    }
+
+    fn timed(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(3, ';');
         let (used, begun) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let address = parts.next()?.parse().ok()?;

@@ -156,3 +156,15 @@ fn whoever_has_no_age_has_no_session_where_sessions_end_and_one_with_an_age_has_
     let named = plain.named(&request, 0).unwrap();
     assert_eq!(named.address.to_string(), "unix:/run/a;1;2");
 }
+
+#[test]
+fn a_session_with_the_endpoint_of_a_socket_ends_too() {
+    let session = ending(Some(100), Some(100));
+    let socket: Address = "unix:/run/a.sock".parse().unwrap();
+    let mut headers = HeaderMap::new();
+    session.tell(&mut headers, None, &socket, 1_000);
+    let request = next(&headers);
+    let named = session.named(&request, 1_100).unwrap();
+    assert_eq!((named.address, named.begun), (socket, Some(1_000)));
+    assert_eq!(session.named(&request, 1_101), None);
+}
