@@ -195,6 +195,11 @@ impl Bootstrap {
         }
         servers("xds_servers", &self.servers, &mut errors);
         for (name, authority) in &self.authorities {
+            if name.contains("%s") {
+                let path = format!("authorities[{name:?}]");
+                let why = "must have no `%s`: what is called would be its name";
+                errors.push(ConfigError::new(path, name, why));
+            }
             let path = format!("authorities[{name:?}].xds_servers");
             servers(&path, &authority.servers, &mut errors);
         }

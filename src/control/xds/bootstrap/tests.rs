@@ -422,6 +422,17 @@ fn the_agents_own_bootstrap_is_read() {
     assert_eq!(bootstrap.servers, [Server::insecure("unix:///etc/istio/proxy/XDS")]);
 }
 
+/// What is called could else name another authority.
+#[test]
+fn an_authority_is_no_place_for_what_is_called() {
+    let text = format!(r#"{{"xds_servers": [{SERVER}], "authorities": {{"a%s": {{}}}}}}"#);
+    let error = refused(&text);
+    assert!(error.contains(r#"authorities["a%s"] = a%s: must have no `%s`"#), "{error}");
+    let server = Server::insecure("xds.example:18000");
+    let built = Bootstrap::builder().server(server).authority("%s", []).build();
+    assert!(built.unwrap_err().to_string().contains("must have no `%s`"));
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in ".{0,200}") {
