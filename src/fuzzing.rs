@@ -23,6 +23,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 pub use http::Uri;
 
+pub use crate::route::fuzz::session;
 #[cfg(feature = "_tls")]
 pub use crate::security::fuzz::certificate;
 
@@ -427,12 +428,15 @@ pub fn trace(bytes: &[u8]) {
 }
 
 /// A load report: the first byte says whether the rest is the header of any form, the binary one,
-/// or the message itself. What is read gives bounded weights, and is written and read again.
+/// the message itself, or a stream of messages. What is read gives bounded weights, and is written and read again.
 #[cfg(feature = "orca")]
 pub fn load_report(bytes: &[u8]) {
     use crate::balance::report::{Format, Metric, Report, Rules, Signal, message, read};
 
     let Some((form, rest)) = bytes.split_first() else { return };
+    if *form == b'f' {
+        return frames(rest);
+    }
     let header = |name| one(HeaderName::from_static(name), rest).and_then(|it| read(&it));
     let report: Option<Report> = match form {
         b'm' => message(Bytes::copy_from_slice(rest)),
@@ -457,6 +461,22 @@ pub fn load_report(bytes: &[u8]) {
     }
 }
 
+/// The messages of a stream are the same, however their bytes come.
+#[cfg(feature = "orca")]
+fn frames(bytes: &[u8]) {
+    let taken = |most: usize| {
+        let (mut read, mut met) = (bytes::BytesMut::new(), Vec::new());
+        for piece in bytes.chunks(most) {
+            read.extend_from_slice(piece);
+            while let Some(message) = crate::core::framed::next(&mut read) {
+                met.push(message);
+            }
+        }
+        (met, read)
+    };
+    assert_eq!(taken(1), taken(bytes.len().max(1)));
+}
+
 /// A client of control planes, its servers and streams, as the bytes have them.
 #[cfg(feature = "xds")]
 pub fn xds_client(script: &[u8]) {
@@ -469,6 +489,18 @@ pub fn xds_whole(script: &[u8]) {
     crate::control::xds::whole(script);
 }
 
+/// A bootstrap of control planes, or the variables of a pod.
+#[cfg(feature = "xds")]
+pub fn xds_bootstrap(text: &[u8]) {
+    crate::control::xds::read_bootstrap(text);
+}
+
+/// What is told to a server of load reports, its answers and streams as the bytes have them.
+#[cfg(feature = "xds")]
+pub fn xds_reports(script: &[u8]) {
+    let _told: usize = crate::control::xds::reports(script);
+}
+
 /// A file that is taken for the cache of a client of control planes.
 #[cfg(feature = "xds")]
 pub fn xds_cache(bytes: &[u8]) {
@@ -478,7 +510,7 @@ pub fn xds_cache(bytes: &[u8]) {
 /// A resource of a control plane: it is read and valid, or refused.
 #[cfg(feature = "xds")]
 pub mod xds {
-    use crate::control::xds::{Kind, reads};
+    use crate::control::xds::{Kind, beside, reads};
 
     pub fn listener(bytes: &[u8]) {
         reads(Kind::Listener, bytes);
@@ -494,5 +526,10 @@ pub mod xds {
 
     pub fn endpoints(bytes: &[u8]) {
         reads(Kind::Endpoints, bytes);
+    }
+
+    /// Two of them, the second beside the first.
+    pub fn endpoints_again(bytes: &[u8]) {
+        beside(bytes);
     }
 }

@@ -10,6 +10,8 @@ mod answer;
 pub mod bench;
 mod describe;
 mod edit;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 pub(crate) mod hash;
 mod host;
 mod idle;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config::{IdentityMatch, SanMatch, StringMatch};
 
-/// Reads DER, PEM and names; what is read says nothing that breaks a line, and a name that is read
+/// Reads DER, PEM, bundle maps and names; what is read says nothing that breaks a line, and a name that is read
 /// is the one that was written.
 pub fn certificate(bytes: &[u8]) {
     let mut certificates = vec![CertificateDer::from(bytes.to_vec())];
@@ -40,6 +40,15 @@ pub fn certificate(bytes: &[u8]) {
                 let id = id.clone().expect("a workload").expect("with an id");
                 assert!(id.starts_with(prefix), "{id}");
             }
+        }
+    }
+    #[cfg(any(feature = "file", feature = "xds"))]
+    {
+        match super::bundle_map::read(bytes) {
+            Ok(domains) => {
+                assert!(!domains.is_empty() && domains.iter().all(|(_, roots)| !roots.is_empty()));
+            }
+            Err(reason) => assert!(!reason.contains(char::is_control), "{reason:?}"),
         }
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -53,6 +53,11 @@ pub use self::{
 
 #[cfg(fuzzing)]
 pub(crate) use self::{
-    cache::read_any as read_cache, client::script::run as script, kind::Kind, resource::reads,
+    bootstrap::sound::reads as read_bootstrap,
+    cache::read_any as read_cache,
+    client::script::run as script,
+    kind::Kind,
+    lrs::script::run as reports,
+    resource::{beside, reads},
     source::whole::run as whole,
 };

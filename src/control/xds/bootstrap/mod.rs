@@ -6,6 +6,8 @@ mod istio;
 mod json;
 mod node;
 mod server;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sound;
 mod target;
 mod template;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! was not told for want of a stream is told by the next one.
 
 mod reporter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod script;
 mod sums;
 #[cfg(test)]
 mod tests;

@@ -298,3 +298,27 @@ fn endpoints_beyond_a_bound_are_told_of_by_their_place_alone() {
     assert_eq!(locality.total_issued_requests, 5000);
     assert_eq!(locality.upstream_endpoint_stats.len(), 4096);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn whatever_a_server_of_load_reports_answers(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
+    ) {
+        let _told: usize = super::script::run(&bytes);
+    }
+}
+
+/// From these the fuzz target begins: each has a cluster told of.
+#[test]
+fn seeds_of_the_fuzz_target_run() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus-seeds/xds_reports");
+    let mut seeds = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(super::script::run(&std::fs::read(&path).unwrap()) > 0, "{}", path.display());
+        seeds += 1;
+    }
+    assert!(seeds > 0);
+}

@@ -39,7 +39,7 @@ use prost::Message;
 
 pub(crate) use self::endpoints::Changes;
 #[cfg(fuzzing)]
-pub(crate) use self::sound::reads;
+pub(crate) use self::sound::{beside, reads};
 pub(crate) use self::types::{
     Cluster, Context, Dialect, Endpoints, EndpointsFrom, HttpFilter, Listener, Override, Resource,
     Route, Routes, RoutesFrom, Step, VirtualHost,

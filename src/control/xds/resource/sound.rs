@@ -10,14 +10,7 @@ use crate::config::{Cluster as Model, Service};
 /// If what is read is not sound.
 pub(crate) fn reads(kind: Kind, bytes: &[u8]) {
     for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
-        let name = |name: &str| (name.to_owned(), name.to_owned());
-        let decoder = Decoder::new(Context {
-            dialect,
-            trusted: false,
-            providers: [name("default")].into(),
-            secrets: [name("default"), name("ROOTCA")].into(),
-            ..Context::default()
-        });
+        let decoder = decoder(dialect);
         match decoder.decode(kind, bytes) {
             Ok((name, resource)) => {
                 assert!(kind == Kind::Routes || !name.is_empty());
@@ -31,6 +24,40 @@ pub(crate) fn reads(kind: Kind, bytes: &[u8]) {
             }
         }
     }
+}
+
+/// Reads an assignment beside another: the same comes of it as of a whole reading, also of the way back, and
+/// what is refused is refused alike. The first two bytes say how long the older one is.
+///
+/// # Panics
+///
+/// If something else comes of it.
+pub(crate) fn beside(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+    let (one, other) = rest.split_at(length);
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+        let decoder = decoder(dialect);
+        for (before, now) in [(one, other), (other, one), (one, one)] {
+            let Ok((_, known)) = decoder.decode(Kind::Endpoints, before) else { continue };
+            let beside = decoder.decode_beside(Kind::Endpoints, now, Some((before, &known)));
+            assert_eq!(beside, decoder.decode(Kind::Endpoints, now));
+            if let Ok((_, resource)) = &beside {
+                is_sound(resource);
+            }
+        }
+    }
+}
+
+fn decoder(dialect: Dialect) -> Decoder {
+    let name = |name: &str| (name.to_owned(), name.to_owned());
+    Decoder::new(Context {
+        dialect,
+        trusted: false,
+        providers: [name("default")].into(),
+        secrets: [name("default"), name("ROOTCA")].into(),
+        ..Context::default()
+    })
 }
 
 /// What is read is what the model takes.

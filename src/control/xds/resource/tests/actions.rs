@@ -100,7 +100,7 @@ fn service(
     (service, listener.left_out(host), listener.notes.clone())
 }
 
-fn abort(status: u32) -> HttpFault {
+pub(super) fn abort(status: u32) -> HttpFault {
     HttpFault {
         abort: Some(FaultAbort {
             percentage: Some(FractionalPercent { numerator: 100, denominator: 0 }),
@@ -111,11 +111,11 @@ fn abort(status: u32) -> HttpFault {
     }
 }
 
-fn off() -> Any {
+pub(super) fn off() -> Any {
     pack_any(FilterConfig { disabled: true, ..FilterConfig::default() })
 }
 
-fn appends(key: &str, value: &str) -> Mutations {
+pub(super) fn appends(key: &str, value: &str) -> Mutations {
     use envoy_types::pb::envoy::config::common::mutation_rules::v3::{
         HeaderMutation as Pb, header_mutation::Action,
     };

@@ -41,7 +41,7 @@ use envoy_types::pb::{
 use super::*;
 use crate::config::{Balancer, Discovery, Health, LocalityBalancing, Protocol, Subsetting};
 
-fn list(policies: Vec<Any>) -> LoadBalancingPolicy {
+pub(super) fn list(policies: Vec<Any>) -> LoadBalancingPolicy {
     let policy = |any: Any| Policy {
         typed_extension_config: Some(TypedExtensionConfig {
             name: "p".into(),
@@ -51,11 +51,11 @@ fn list(policies: Vec<Any>) -> LoadBalancingPolicy {
     LoadBalancingPolicy { policies: policies.into_iter().map(policy).collect() }
 }
 
-fn unknown() -> Any {
+pub(super) fn unknown() -> Any {
     Any { type_url: "type.googleapis.com/my.Policy".into(), value: vec![1, 2] }
 }
 
-fn with_policies(policies: Vec<Any>) -> PbCluster {
+pub(super) fn with_policies(policies: Vec<Any>) -> PbCluster {
     PbCluster { load_balancing_policy: Some(list(policies)), ..eds("c") }
 }
 
@@ -327,7 +327,7 @@ fn validate_cluster_with_circuit_breaking() {
     refuses(proxyless().cluster(&pb), "circuit_breakers.thresholds.max_requests = 0");
 }
 
-fn aggregate(clusters: &[&str]) -> PbCluster {
+pub(super) fn aggregate(clusters: &[&str]) -> PbCluster {
     let clusters = clusters.iter().map(|name| (*name).to_owned()).collect();
     PbCluster {
         name: "all".into(),
@@ -358,7 +358,7 @@ fn aggregates_list_each_once() {
     refuses(proxyless().cluster(&aggregate(&["all"])), "does not take over from itself");
 }
 
-fn of_dns(kind: DiscoveryType, groups: Vec<Vec<LbEndpoint>>) -> PbCluster {
+pub(super) fn of_dns(kind: DiscoveryType, groups: Vec<Vec<LbEndpoint>>) -> PbCluster {
     let group = |list: Vec<LbEndpoint>| LocalityLbEndpoints {
         lb_endpoints: list,
         ..LocalityLbEndpoints::default()

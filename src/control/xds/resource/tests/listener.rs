@@ -52,7 +52,7 @@ use envoy_types::pb::{
 use super::*;
 use crate::config::{Action as Does, Filter, Permission, Principal};
 
-fn named(name: &str, any: Any) -> PbFilter {
+pub(super) fn named(name: &str, any: Any) -> PbFilter {
     PbFilter {
         name: name.into(),
         config_type: Some(http_filter::ConfigType::TypedConfig(any)),
@@ -68,7 +68,7 @@ fn rds() -> RouteSpecifier {
     RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name: "routes".into() })
 }
 
-fn manager(filters: Vec<PbFilter>) -> HttpConnectionManager {
+pub(super) fn manager(filters: Vec<PbFilter>) -> HttpConnectionManager {
     HttpConnectionManager {
         http_filters: filters,
         route_specifier: Some(rds()),
@@ -76,7 +76,7 @@ fn manager(filters: Vec<PbFilter>) -> HttpConnectionManager {
     }
 }
 
-fn api(manager: HttpConnectionManager) -> PbListener {
+pub(super) fn api(manager: HttpConnectionManager) -> PbListener {
     PbListener {
         name: "l".into(),
         api_listener: Some(ApiListener { api_listener: Some(pack_any(manager)) }),
@@ -88,11 +88,11 @@ pub(super) fn with(filters: Vec<PbFilter>) -> Result<Arc<Listener>, String> {
     proxyless().listener(&api(manager(filters)))
 }
 
-fn always() -> Option<FractionalPercent> {
+pub(super) fn always() -> Option<FractionalPercent> {
     Some(FractionalPercent { numerator: 100, denominator: 0 })
 }
 
-fn delay() -> HttpFault {
+pub(super) fn delay() -> HttpFault {
     HttpFault {
         delay: Some(FaultDelay {
             percentage: always(),
@@ -262,7 +262,7 @@ fn faults() {
     assert_eq!(read(HttpFault::default()).unwrap().filters[0].steps, []);
 }
 
-fn rules(action: i32, permission: Rule, principal: Identifier) -> Rbac {
+pub(super) fn rules(action: i32, permission: Rule, principal: Identifier) -> Rbac {
     let policy = PbPolicy {
         permissions: vec![PbPermission { rule: Some(permission) }],
         principals: vec![PbPrincipal { identifier: Some(principal) }],

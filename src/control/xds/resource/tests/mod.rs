@@ -7,6 +7,7 @@ mod listener;
 mod random;
 mod routes;
 mod secrets;
+mod seeds;
 mod table;
 mod tls;
 

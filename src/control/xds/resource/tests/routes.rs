@@ -39,11 +39,11 @@ fn regex(regex: &str) -> RegexMatcher {
     RegexMatcher { regex: regex.into(), ..RegexMatcher::default() }
 }
 
-fn by(path: PathSpecifier) -> RouteMatch {
+pub(super) fn by(path: PathSpecifier) -> RouteMatch {
     RouteMatch { path_specifier: Some(path), ..RouteMatch::default() }
 }
 
-fn weighted(list: &[(&str, u32)]) -> RouteAction {
+pub(super) fn weighted(list: &[(&str, u32)]) -> RouteAction {
     let clusters = list
         .iter()
         .map(|(name, weight)| ClusterWeight {

@@ -39,7 +39,7 @@ pub(super) fn exact(text: &str) -> StringMatcher {
 }
 
 /// That it is to be compared without case means nothing.
-fn regex(text: &str) -> StringMatcher {
+pub(super) fn regex(text: &str) -> StringMatcher {
     let regex = RegexMatcher { regex: text.into(), ..Default::default() };
     StringMatcher { ignore_case: true, match_pattern: Some(MatchPattern::SafeRegex(regex)) }
 }
@@ -60,7 +60,7 @@ fn provider() -> Option<CertificateProviderPluginInstance> {
 }
 
 /// Trusts the provider's roots, and expects the name.
-fn trusting() -> CertificateValidationContext {
+pub(super) fn trusting() -> CertificateValidationContext {
     CertificateValidationContext {
         ca_certificate_provider_instance: provider(),
         match_typed_subject_alt_names: vec![uri(SPIFFE)],
@@ -78,7 +78,7 @@ pub(super) fn tls(validation: CertificateValidationContext) -> UpstreamTlsContex
     }
 }
 
-fn mutual() -> UpstreamTlsContext {
+pub(super) fn mutual() -> UpstreamTlsContext {
     let mut context = tls(trusting());
     common(&mut context).tls_certificate_provider_instance = provider();
     context
