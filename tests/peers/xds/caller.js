@@ -33,11 +33,13 @@ function call(asked, number) {
   });
 }
 
-// It refuses calls while it connects for the first time; these are made again.
+// It refuses calls while it connects for the first time; these are made again, for as long as one may take.
 async function connected(asked, number) {
+  const until = Date.now() + asked.timeout * 1000;
   for (;;) {
     const outcome = await call(asked, number);
-    if (!(outcome.text || '').startsWith('No connection established. Last error: null')) return outcome;
+    const connects = (outcome.text || '').startsWith('No connection established. Last error: null');
+    if (!connects || Date.now() >= until) return outcome;
   }
 }
 

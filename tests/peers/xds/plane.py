@@ -6,7 +6,8 @@ written to FOLDER/requests.jsonl, a line per request.
 
 State of the world only. A list is told when one of the names asked for is there, and again when
 it changes; what was told once and is gone is told by its absence. What is refused is not told again before
-it changes. Listeners with an `api_listener` are for clients that ask by name, the others for who asks for all.
+it changes. Listeners with an `api_listener` are for clients that ask by name, the others for who asks for all:
+no names at all, and never any before. Who has given its last name up is told nothing.
 Load reports are taken, too: see `loads.py`.
 """
 
@@ -83,13 +84,13 @@ class Plane:
                         (it[field], "apiListener" in it, packed(copy.deepcopy(it))) for it in now
                     ]
 
-    def of(self, url, names):
+    def of(self, url, names, everything):
         """The version of a kind, and those of its resources that are asked for."""
         with self.lock:
             version, told = self.kinds[url][0], self.packed[url]
-        if names:
-            return str(version), [it for name, _, it in told if name in names]
-        return str(version), [it for _, is_client, it in told if not is_client]
+        if everything:
+            return str(version), [it for _, is_client, it in told if not is_client]
+        return str(version), [it for name, _, it in told if name in names]
 
 
 def packed(resource):
@@ -104,6 +105,8 @@ class Told:
 
     def __init__(self):
         self.names, self.version, self.answered = None, None, False
+        # No list of names so far had one.
+        self.everything = True
 
 
 class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
@@ -132,15 +135,18 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
                     continue
                 told = kinds.setdefault(request.type_url, Told())
                 names = sorted(request.resource_names)
+                told.everything = told.everything and not names
                 if names != told.names:
                     told.names, asked = names, request.type_url
             except queue.Empty:
                 PLANE.read()
             for url, told in kinds.items():
-                version, resources = PLANE.of(url, told.names)
+                version, resources = PLANE.of(url, told.names, told.everything)
                 if url != asked and version == told.version:
                     continue
                 told.version = version
+                if not told.names and not told.everything:
+                    continue
                 kind = KINDS[url][0]
                 # Nothing to say, and nothing to take back: the client's own timer decides.
                 if not resources and not (told.answered and kind in ("LDS", "CDS")):
