@@ -6,6 +6,7 @@ mod go_control_plane;
 mod interop;
 mod istiod;
 mod loads;
+mod matrix;
 mod mtls;
 mod peer;
 mod plane;
