@@ -520,8 +520,10 @@ pub mod xds {
         reads(Kind::Routes, bytes);
     }
 
+    /// The same bytes as a secret, too.
     pub fn cluster(bytes: &[u8]) {
         reads(Kind::Cluster, bytes);
+        reads(Kind::Secret, bytes);
     }
 
     pub fn endpoints(bytes: &[u8]) {

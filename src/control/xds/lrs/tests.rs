@@ -306,7 +306,7 @@ proptest::proptest! {
     fn whatever_a_server_of_load_reports_answers(
         bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
     ) {
-        let _told: usize = super::script::run(&bytes);
+        let _told: usize = script::run(&bytes);
     }
 }
 
@@ -317,7 +317,7 @@ fn seeds_of_the_fuzz_target_run() {
     let mut seeds = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        assert!(super::script::run(&std::fs::read(&path).unwrap()) > 0, "{}", path.display());
+        assert!(script::run(&std::fs::read(&path).unwrap()) > 0, "{}", path.display());
         seeds += 1;
     }
     assert!(seeds > 0);

@@ -61,7 +61,7 @@ fn every_seed_is_read_to_its_end() {
                     RoutesFrom::Inline(routes) => routes.hosts.as_slice(),
                     RoutesFrom::Named(_) => &[],
                 },
-                Resource::Cluster(_) | Resource::Endpoints(_) => &[],
+                Resource::Cluster(_) | Resource::Endpoints(_) | Resource::Secret(_) => &[],
             };
             for host in hosts {
                 assert_eq!(host.refused, None, "{place}");

@@ -126,9 +126,10 @@ fn matchers() -> RouteMatch {
         query_parameter_match_specifier: Some(specifier),
     };
     let value = ValueMatcher {
-        match_pattern: Some(value_matcher::MatchPattern::StringMatch(text(MatchPattern::Exact(
-            "gold".into(),
-        )))),
+        match_pattern: Some(value_matcher::MatchPattern::StringMatch(StringMatcher {
+            ignore_case: false,
+            ..text(MatchPattern::Exact("gold".into()))
+        })),
     };
     let noted = MetadataMatcher {
         filter: "app".into(),
