@@ -246,3 +246,40 @@ async fn a_secret_that_nobody_has_fails_calls_and_says_which() {
     assert!(error.contains("SDS resource `roots`"), "{error}");
     assert_eq!(server.requests(), 0);
 }
+
+#[tokio::test]
+async fn secrets_are_not_written_to_the_cache_and_calls_say_that_they_lack() {
+    let ca = Ca::new("prod");
+    let server = Tls::new(ca.issue(&[SERVER])).clients_of(&ca).named("users").start().await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    plane.set([secured(), own(&ca, CLIENT), roots(ca.pem(), SERVER)]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("xds.cache");
+    let mesh = || {
+        let bootstrap = Bootstrap::builder()
+            .server(Server::insecure(plane.uri()))
+            .node_id("orders-1")
+            .build()
+            .unwrap();
+        Mesh::builder().source(Xds::new(bootstrap).cache(&path)).build().unwrap()
+    };
+    let first = mesh();
+    assert_eq!(call(&first).await.unwrap(), "users");
+    patience(first.shutdown(std::time::Duration::from_secs(5))).await;
+    drop(first);
+    let written = || std::fs::read(&path).ok().filter(|it| !it.is_empty());
+    patience(async {
+        while written().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let text = String::from_utf8_lossy(&written().unwrap()).into_owned();
+    assert!(text.contains("users-cluster") && !text.contains("PRIVATE KEY"));
+    plane.stop();
+    let second = mesh();
+    let error = call(&second).await.unwrap_err().chain();
+    assert!(error.contains("SDS resource"), "{error}");
+    assert_eq!(server.requests(), 1);
+}

@@ -24,7 +24,6 @@ const AWAITED: u64 = 1 << 32;
 
 /// A lost update under a race loses one sample of an average, which is harmless: nothing here is
 /// a counter but `calls` and `started`, and those are exact.
-#[repr(align(64))]
 #[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) state: State,

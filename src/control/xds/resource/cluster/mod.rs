@@ -68,7 +68,7 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
         load_report,
         sockets,
         identities: own.files,
-        secrets: Recipe::of(context, pb, own.secrets),
+        secrets: Recipe::of(context, pb, &own.secrets),
         is_silent_on_tls: is_silent,
         weighs_localities,
         notes: Vec::new(),

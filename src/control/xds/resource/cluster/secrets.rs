@@ -131,7 +131,11 @@ impl fmt::Debug for Secret {
 // === impl Recipe ===
 
 impl Recipe {
-    pub(super) fn of(context: &Context, pb: &Pb, secrets: BTreeSet<Arc<str>>) -> Option<Arc<Self>> {
+    pub(super) fn of(
+        context: &Context,
+        pb: &Pb,
+        secrets: &BTreeSet<Arc<str>>,
+    ) -> Option<Arc<Self>> {
         // What it was read with belongs to one reading.
         let context = || Context { given: BTreeMap::new(), ..context.clone() };
         let recipe =

@@ -80,7 +80,7 @@ fn fields_of(message: &impl Debug) -> BTreeSet<String> {
 #[test]
 fn every_field_has_its_row() {
     let rows = rows();
-    let messages: [(&str, BTreeSet<String>); 17] = [
+    let messages: [(&str, BTreeSet<String>); 18] = [
         ("Listener", fields_of(&PbListener::default())),
         ("HttpConnectionManager", fields_of(&HttpConnectionManager::default())),
         ("RouteConfiguration", fields_of(&RouteConfiguration::default())),
@@ -94,6 +94,7 @@ fn every_field_has_its_row() {
         ("UpstreamTlsContext", fields_of(&UpstreamTlsContext::default())),
         ("CommonTlsContext", fields_of(&CommonTlsContext::default())),
         ("CertificateValidationContext", fields_of(&CertificateValidationContext::default())),
+        ("Secret", fields_of(&PbSecret::default())),
         ("ClusterLoadAssignment", fields_of(&ClusterLoadAssignment::default())),
         ("LocalityLbEndpoints", fields_of(&LocalityLbEndpoints::default())),
         ("LbEndpoint", fields_of(&LbEndpoint::default())),
