@@ -5,13 +5,19 @@
 //! one for each interval that the endpoint has been well since.
 //!
 //! Windows are counted once for both kinds of comparison and taken at every interval. Envoy keeps
-//! two and reads the one that was filled last; taking the one that is full is the same.
+//! two and reads the one that was filled last; taking the one that is full is the same. A window is one
+//! word: whoever takes it has each outcome as a whole, or leaves it to the next one.
 
 use super::{
     EjectReason, Fault,
     atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     rules::{FailurePercentage, Rules, SuccessRate, Time},
 };
+
+/// One outcome in the word of a window.
+const OUTCOME: u64 = 1 << 32;
+/// A window with so many of them is halved: as many again are between that and the end of the word.
+const FULL: u64 = OUTCOME << 31;
 
 /// What is counted of one endpoint.
 #[derive(Debug, Default)]
@@ -26,11 +32,9 @@ pub(super) struct Tally {
     returned: AtomicU64,
 }
 
+/// How many outcomes there were, above [`OUTCOME`], and how many of them were good, below it.
 #[derive(Debug, Default)]
-struct Window {
-    good: AtomicU32,
-    all: AtomicU32,
-}
+struct Window(AtomicU64);
 
 /// A window that is over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -53,6 +57,13 @@ impl Origin {
 // === impl Tally ===
 
 impl Tally {
+    /// One that has counted so many outcomes of its endpoint.
+    #[cfg(test)]
+    pub(super) fn of(Counts { good, all }: Counts) -> Self {
+        let window = Window(AtomicU64::new(u64::from(all) * OUTCOME + u64::from(good)));
+        Self { windows: [window, Window::default()], ..Self::default() }
+    }
+
     /// Counts an outcome; tells what that makes of it, at most two reasons, the first of which may
     /// eject.
     pub(super) fn count(&self, rules: &Rules, fault: Option<Fault>, mut tell: impl FnMut(Fault)) {
@@ -106,10 +117,7 @@ impl Tally {
 
     /// Takes a window that is over.
     pub(super) fn take(&self, origin: Origin) -> Counts {
-        let Window { good, all } = &self.windows[origin as usize];
-        let (good, all) = (good.swap(0, Relaxed), all.swap(0, Relaxed));
-        // An outcome may be between the two.
-        Counts { good: good.min(all), all }
+        Counts::of(self.windows[origin as usize].0.swap(0, Relaxed))
     }
 
     /// It is ejected once more: for how long.
@@ -135,16 +143,31 @@ impl Tally {
 
 impl Window {
     fn count(&self, good: bool) {
-        if good {
-            self.good.fetch_add(1, Relaxed);
+        let one = OUTCOME + u64::from(good);
+        let counted = self.0.fetch_add(one, Relaxed).wrapping_add(one);
+        if counted >= FULL {
+            self.halve(counted);
         }
-        self.all.fetch_add(1, Relaxed);
+    }
+
+    /// Halves both numbers of a window that is full: it is their share that is compared. If another
+    /// outcome came in between, that one halves it; if it was taken, nobody does.
+    #[cold]
+    fn halve(&self, counted: u64) {
+        // Less the lowest bit of the upper number.
+        let half = (counted / 2) & !(OUTCOME / 2);
+        let _ = self.0.compare_exchange(counted, half, Relaxed, Relaxed);
     }
 }
 
 // === impl Counts ===
 
 impl Counts {
+    fn of(window: u64) -> Self {
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { good: number(window % OUTCOME), all: number(window / OUTCOME) }
+    }
+
     /// Of 100.
     fn rate(self) -> f64 {
         f64::from(self.good) * 100.0 / f64::from(self.all.max(1))

@@ -253,6 +253,37 @@ fn enough_stay_ready_whatever_else_is_allowed() {
     assert_eq!(out_of(1, 0, healthy), 0);
 }
 
+/// Takes what these outcomes make of a window in which so much was counted before.
+fn taken(before: Counts, faults: &[Option<Fault>]) -> Counts {
+    let tally = Tally::of(before);
+    told(&tally, &rules(|config| config.success_rate = Some(Default::default())), faults);
+    let window = tally.take(Origin::External);
+    assert_eq!(tally.take(Origin::External), Counts::default());
+    window
+}
+
+#[test]
+fn a_window_counts_every_outcome_once_and_keeps_their_share_when_it_is_full() {
+    let most = u32::MAX / 2;
+    let cases: [((u32, u32), &[Option<Fault>], (u32, u32)); 9] = [
+        ((0, 0), &[GOOD, SERVER, GOOD, LOCAL, GOOD], (3, 5)),
+        ((7, 9), &[], (7, 9)),
+        ((most - 1, most - 1), &[GOOD], (most, most)),
+        // Full: half of both is left, and counted on from.
+        ((most, most), &[GOOD], (1 << 30, 1 << 30)),
+        ((most, most), &[SERVER, SERVER, GOOD], (1 << 30, (1 << 30) + 2)),
+        ((1 << 30, most), &[GOOD, SERVER], (1 << 29, (1 << 30) + 1)),
+        ((0, most), &[SERVER], (0, 1 << 30)),
+        // Fuller than that, for others were counted before anybody halved it.
+        ((0, most + 1), &[SERVER], (0, 1 << 30)),
+        ((most + 1, most + 1), &[GOOD], (1 << 30, 1 << 30)),
+    ];
+    for (before, faults, after) in cases {
+        let counts = |(good, all)| Counts { good, all };
+        assert_eq!(taken(counts(before), faults), counts(after), "{before:?} {faults:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn extreme_settings_neither_panic_nor_break_the_bounds(
