@@ -111,6 +111,10 @@ impl Load {
     }
 
     /// Whether `then` is too long ago beside the last pick of this, the winner.
+    ///
+    /// Times are those of one clock, which never goes back (`core::Epoch`), but threads come here with theirs
+    /// in any order: what is ahead of `now` is so by as much as one of them was held up, and is just now.
+    /// Nobody looks fresh or stale for longer than that.
     #[inline]
     pub(super) fn is_long_before(&self, now: u64, then: u64) -> bool {
         let idle = now.saturating_sub(then);
