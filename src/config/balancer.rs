@@ -149,7 +149,8 @@ impl LeastRequest {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct RingHash {
-    /// Entries at least. Default: 1024. Range: 1..=8388608.
+    /// Entries at least: each of `n` endpoints of one weight has `ceil(minimum_ring_size / n)`. Where that
+    /// grows as one leaves, some keys move between those that stay, too. Default: 1024. Range: 1..=8388608.
     pub minimum_ring_size: Option<u32>,
     /// Entries at most. Default: 8388608 (gRPC caps it at 4096). Range: 1..=8388608.
     pub maximum_ring_size: Option<u32>,

@@ -24,7 +24,7 @@ pub enum Subsetting {
 pub struct RandomSubset {
     /// Endpoints that are used. Default: 20. Range: from 1.
     pub size: Option<u32>,
-    /// Endpoints below which all are used. Default: 100. Range: any.
+    /// Endpoints below which all are used: of exactly so many it is `size`. Default: 100. Range: any.
     pub above: Option<u32>,
     /// The seed. Default: random.
     pub seed: Option<u64>,
@@ -38,7 +38,9 @@ pub struct RandomSubset {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct DeterministicSubset {
-    /// Endpoints that are used. Default: 12. Range: from 1.
+    /// Endpoints that are used at least: as many as are on an arc of `ceil(size · processes / endpoints)`
+    /// parts of the circle, which has `processes`. Of 99 endpoints and 5 processes 20 are 1.01 parts, and
+    /// about 40 are used; one process uses all. Default: 12. Range: from 1.
     pub size: Option<u32>,
     /// The number of this process. Range: below `processes`.
     pub process: u32,

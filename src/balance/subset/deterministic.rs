@@ -96,6 +96,17 @@ mod tests {
         assert_eq!((it.first, it.len, it.of_first, it.of_last), (2, 6, 0.5, 0.5));
     }
 
+    /// What `docs/BALANCING.md` says of 20 endpoints for each of 5 processes.
+    #[test]
+    fn one_endpoint_less_than_whole_units_hold_takes_another_unit() {
+        let lens = |endpoints| -> Vec<usize> {
+            (0..5).map(|process| aperture(endpoints, 20, process, 5).unwrap().len).collect()
+        };
+        assert_eq!(lens(100), [20; 5]);
+        assert_eq!(lens(99), [40, 41, 41, 40, 40]);
+        assert_eq!(lens(101), [21; 5]);
+    }
+
     #[test]
     fn a_lone_process_uses_all() {
         assert_eq!(aperture(100, 12, 0, 1), None);

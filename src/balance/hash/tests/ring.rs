@@ -263,6 +263,32 @@ fn lopsided_weights_on_a_small_scale() {
     }
 }
 
+/// What `docs/BALANCING.md` says of one that leaves.
+#[test]
+fn a_hash_moves_between_members_that_stay_as_far_as_their_entries_grow() {
+    const HASHES: u64 = 20_000;
+    for (count, least, before, after) in
+        [(10, 1_024, 103, 114), (33, 1_024, 32, 32), (103, 1_024, 10, 11), (10, 72, 8, 8)]
+    {
+        let keys = ports(100..100 + count);
+        let (with, without) = (ring(&members(&keys), least), ring(&members(&keys[1..]), least));
+        assert_eq!((with.len(), without.len()), (size(before, count), size(after, count - 1)));
+        let moves = |number: &u64| {
+            let hash = Function::XxHash.hash(&number.to_le_bytes());
+            let (one, other) = (with.at(hash, 0).unwrap(), without.at(hash, 0).unwrap());
+            // The first has left: each of the others stands one place further up.
+            one > 0 && one != other + 1
+        };
+        let moved = (0..HASHES).filter(moves).count() as f64 / HASHES as f64;
+        let new = 1.0 - f64::from(before) / f64::from(after);
+        assert!((0.5 * new..=new).contains(&moved), "{count}: {moved} moved, {new} is new");
+    }
+}
+
+fn size(of_each: u32, members: u32) -> usize {
+    (of_each * members) as usize
+}
+
 #[test]
 fn nobody_is_nobody() {
     let ring = ring(&[], 1_024);
