@@ -3,7 +3,6 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    config::Security,
     control::xds::resource::{Changes, Cluster, Endpoints},
     discover::Patch,
 };
@@ -25,7 +24,8 @@ impl Laid {
             return None;
         }
         // The settings of a cluster are judged by whether any endpoint shows who the mesh is.
-        if cluster.config.security.is_some() && self.is_shown() != now.is_shown() {
+        let is_shown = |it: &Self| it.cluster.is_shown_to(&it.endpoints);
+        if cluster.config.security.is_some() && is_shown(self) != is_shown(now) {
             return None;
         }
         let Changes { put, gone } = before.endpoints.changes(&after.endpoints);
@@ -39,13 +39,5 @@ impl Laid {
         let whole = now.clone();
         let whole = Box::new(move || whole.cluster.with(&whole.endpoints));
         Some(Patch { put, gone, whole })
-    }
-
-    fn is_shown(&self) -> bool {
-        self.cluster.secures_endpoints()
-            && self.endpoints.endpoints.iter().any(|endpoint| {
-                let secured = self.cluster.secured(endpoint.clone());
-                secured.security.as_ref().is_some_and(Security::is_mutual)
-            })
     }
 }

@@ -1,9 +1,6 @@
 //! A cluster and its endpoints, put together.
 
-use super::{
-    super::{Cluster, Endpoints},
-    Sockets,
-};
+use super::super::{Cluster, Endpoints};
 use crate::config::{self, Endpoint, LocalityBalancing, LocalityWeight};
 
 /// So much in reserve that one endpoint of a priority that works is enough for all of it, of ten
@@ -27,9 +24,9 @@ impl Cluster {
         endpoint
     }
 
-    /// Whether it says of each endpoint how it is secured.
-    pub(crate) fn secures_endpoints(&self) -> bool {
-        self.sockets != Sockets::default()
+    /// Whether it says of one of these that the mesh shows it who it is, as [`with`](Self::with) has them.
+    pub(crate) fn is_shown_to(&self, endpoints: &Endpoints) -> bool {
+        self.sockets.is_mutual_for(endpoints.endpoints.iter())
     }
 
     /// The model's cluster with the endpoints that it lists itself, or that DNS knows.

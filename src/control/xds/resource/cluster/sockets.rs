@@ -81,15 +81,31 @@ impl Sockets {
 
     /// Secures one of them.
     pub(super) fn secure_one(&self, endpoint: &mut Endpoint) {
-        let Some(otherwise) = &self.otherwise else { return };
+        if let Some(socket) = self.socket_of(endpoint) {
+            endpoint.security = Some(socket.of(endpoint));
+        }
+    }
+
+    /// Whether one of these endpoints is secured by mutual TLS so.
+    pub(super) fn is_mutual_for<'a>(
+        &self,
+        mut endpoints: impl Iterator<Item = &'a Endpoint>,
+    ) -> bool {
+        let mut sockets = self.matches.iter().map(|it| &it.socket).chain(&self.otherwise);
+        sockets.any(Socket::is_mutual)
+            && endpoints.any(|endpoint| self.socket_of(endpoint).is_some_and(Socket::is_mutual))
+    }
+
+    /// Which of them is this endpoint's.
+    fn socket_of(&self, endpoint: &Endpoint) -> Option<&Socket> {
+        let otherwise = self.otherwise.as_ref()?;
         let empty = BTreeMap::new();
         let labels = match endpoint.metadata.get(NAMESPACE) {
             Some(Value::Map(labels)) => labels,
             _ => &empty,
         };
-        let socket = self.matches.iter().find(|it| it.is_met_by(labels));
-        let socket = socket.map_or(otherwise, |it| &it.socket);
-        endpoint.security = Some(socket.of(endpoint));
+        let met = self.matches.iter().find(|it| it.is_met_by(labels));
+        Some(met.map_or(otherwise, |it| &it.socket))
     }
 
     /// What an endpoint without metadata gets.
@@ -112,6 +128,10 @@ impl SocketMatch {
 // === impl Socket ===
 
 impl Socket {
+    fn is_mutual(&self) -> bool {
+        matches!(self, Self::Tls { tls, .. } if tls.mode == Some(config::SecurityMode::Mutual))
+    }
+
     fn of(&self, endpoint: &Endpoint) -> Security {
         match self {
             Self::Plain => Security::Plain,

@@ -8,6 +8,7 @@ mod random;
 mod routes;
 mod secrets;
 mod seeds;
+mod shown;
 mod table;
 mod tls;
 

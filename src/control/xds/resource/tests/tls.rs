@@ -92,6 +92,15 @@ fn socket_of(any: Any) -> TransportSocket {
     TransportSocket { name: "s".into(), config_type: Some(ConfigType::TypedConfig(any)) }
 }
 
+/// A socket of the endpoints whose metadata has these labels.
+pub(super) fn choice(labels: &[(&str, &str)], any: Any) -> TransportSocketMatch {
+    TransportSocketMatch {
+        name: "n".into(),
+        r#match: Some(fields(labels)),
+        transport_socket: Some(socket_of(any)),
+    }
+}
+
 pub(super) fn secured(context: UpstreamTlsContext) -> PbCluster {
     PbCluster { transport_socket: Some(socket_of(pack_any(context))), ..eds("c") }
 }
@@ -497,11 +506,6 @@ fn an_unknown_transport_socket_is_never_plaintext() {
 /// Istio: an endpoint says by a label whether its workload has a proxy.
 #[test]
 fn metadata_of_an_endpoint_chooses_its_socket() {
-    let choice = |labels: &[(&str, &str)], any: Any| TransportSocketMatch {
-        name: "n".into(),
-        r#match: Some(fields(labels)),
-        transport_socket: Some(socket_of(any)),
-    };
     let matches = vec![
         choice(&[("tlsMode", "istio")], pack_any(mutual())),
         choice(&[], pack_any(RawBuffer {})),
@@ -559,11 +563,6 @@ fn metadata_of_an_endpoint_chooses_its_socket() {
 /// Else it would be spoken to in plaintext, as the match without labels says.
 #[test]
 fn the_metadata_of_a_name_chooses_its_socket() {
-    let choice = |labels: &[(&str, &str)], any: Any| TransportSocketMatch {
-        name: "n".into(),
-        r#match: Some(fields(labels)),
-        transport_socket: Some(socket_of(any)),
-    };
     let mut name = endpoint("a.example", 80);
     let of = |name| PbCluster {
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into())),
