@@ -28,10 +28,8 @@ impl Laid {
         if cluster.config.security.is_some() && is_shown(self) != is_shown(now) {
             return None;
         }
-        let Changes { put, gone } = before.endpoints.changes(&after.endpoints);
-        if put.len() + gone.len() > after.endpoints.len() / 2 {
-            return None;
-        }
+        let most = after.endpoints.len() / 2;
+        let Changes { put, gone } = before.endpoints.changes(&after.endpoints, most)?;
         let said: HashSet<_> = put.iter().map(|endpoint| &endpoint.address).collect();
         let gone = gone.into_iter().map(|endpoint| &endpoint.address);
         let gone = gone.filter(|address| !said.contains(address)).cloned().collect();

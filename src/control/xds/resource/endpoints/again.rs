@@ -18,6 +18,7 @@ use super::{
     layout::{Group, beside},
     list::{Builder, addresses},
     one, place,
+    sample::are_others,
 };
 use crate::config::{Address, Endpoint};
 
@@ -51,11 +52,8 @@ pub(in super::super) fn again(
     if all != before.endpoints.len() {
         return None;
     }
-    let (steps, kept) = steps(&groups)?;
+    let steps = steps(&groups)?;
     let new: Vec<(usize, usize)> = steps.iter().filter_map(Step::added).collect();
-    if new.len() > kept {
-        return None;
-    }
     let read = read(&heads, &groups, &new)?;
     if !are_alone(before, &steps, &read) {
         return None;
@@ -106,32 +104,39 @@ fn heads(dialect: Dialect, groups: &[Group<'_>]) -> Option<Vec<LocalityLbEndpoin
     has_list.then_some(heads)
 }
 
-/// How the new list comes from the old one, and how many of that stay.
-fn steps(groups: &[Group<'_>]) -> Option<(Vec<Step>, usize)> {
-    let (mut steps, mut kept, mut first) = (Vec::new(), 0, 0);
+/// How the new list comes from the old one, where no more is new than stays.
+fn steps(groups: &[Group<'_>]) -> Option<Vec<Step>> {
+    let all: usize = groups.iter().map(|group| group.head + group.is.len() + group.tail).sum();
+    let (mut steps, mut spare, mut first) = (Vec::new(), all / 2, 0);
     for (place, group) in groups.iter().enumerate() {
-        kept += of_locality(&mut steps, place, first, group)?;
+        of_locality(&mut steps, &mut spare, place, first, group)?;
         first += group.head + group.was.len() + group.tail;
     }
-    Some((steps, kept))
+    Some(steps)
 }
 
-/// The same of a locality, whose first endpoint stands at this place of the old list.
+/// The same of a locality, whose first endpoint stands at this place of the old list, and of which as
+/// many as are `spare` may be new.
 fn of_locality(
     steps: &mut Vec<Step>,
+    spare: &mut usize,
     place: usize,
     first: usize,
     group: &Group<'_>,
-) -> Option<usize> {
+) -> Option<()> {
     let Group { rest: _, head, tail, was, is } = group;
-    let mut kept = head + tail;
     let between = first + head;
     keep(steps, first..between);
     let is_in_place = was.len() == is.len()
-        && was.iter().zip(is).filter(|(was, is)| was != is).count() <= MOST_IN_PLACE;
+        && was.iter().zip(is).filter(|(was, is)| was != is).nth(MOST_IN_PLACE).is_none();
     let known: HashMap<&[u8], usize> = if is_in_place {
         HashMap::new()
     } else {
+        let least = is.len().saturating_sub(*spare);
+        let (ours, theirs) = (|at: usize| was[at], |at: usize| is[at]);
+        if are_others(least, (was.len(), ours), (is.len(), theirs)) {
+            return None;
+        }
         was.iter().enumerate().map(|(at, bytes)| (*bytes, at)).collect()
     };
     let mut used = vec![false; was.len()];
@@ -142,15 +147,17 @@ fn of_locality(
             // Named twice.
             Some(found) if std::mem::replace(&mut used[found], true) => return None,
             Some(found) => {
-                kept += 1;
                 keep(steps, between + found..between + found + 1);
             }
-            None => steps.push(Step::New(place, at)),
+            None => {
+                *spare = spare.checked_sub(1)?;
+                steps.push(Step::New(place, at));
+            }
         }
     }
     let end = between + was.len();
     keep(steps, end..end + tail);
-    Some(kept)
+    Some(())
 }
 
 fn keep(steps: &mut Vec<Step>, range: Range<usize>) {

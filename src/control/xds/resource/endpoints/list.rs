@@ -13,6 +13,7 @@ use std::{
 
 use twox_hash::XxHash64;
 
+use super::sample::are_others;
 use crate::config::{Address, Endpoint};
 
 /// What a change of one endpoint copies at most.
@@ -100,26 +101,35 @@ impl List {
         false
     }
 
-    /// How `after` differs from this one. What both have in common costs nothing but its number of chunks.
-    pub(crate) fn changes<'a>(&'a self, after: &'a Self) -> Changes<'a> {
+    /// How `after` differs from this one, where that is by no more than `most`. What both have in common
+    /// costs nothing but its number of chunks.
+    pub(crate) fn changes<'a>(&'a self, after: &'a Self, most: usize) -> Option<Changes<'a>> {
         let of = |list: &'a Self| list.chunks.iter().map(Arc::as_ptr).collect::<HashSet<_>>();
         let other = |chunks: &'a [Arc<Chunk>], shared: &HashSet<*const Chunk>| {
             let own = chunks.iter().filter(|chunk| !shared.contains(&Arc::as_ptr(chunk)));
             own.flat_map(|chunk| chunk.iter()).collect::<Vec<_>>()
         };
         let (were, are) = (other(&self.chunks, &of(after)), other(&after.chunks, &of(self)));
+        // So many of them must be the same, for each that is counts neither here nor there.
+        let least = (were.len() + are.len()).saturating_sub(most).div_ceil(2);
+        let (ours, theirs) = (|at: usize| &were[at].address, |at: usize| &are[at].address);
+        if are_others(least, (were.len(), ours), (are.len(), theirs)) {
+            return None;
+        }
+        let mut spare = are.len() - least;
         let mut left: HashMap<&Address, &Endpoint> =
             were.iter().map(|endpoint| (&endpoint.address, *endpoint)).collect();
-        let is_new = |endpoint: &&Endpoint| {
-            let same = left.get(&endpoint.address).is_some_and(|before| before == endpoint);
-            if same {
+        let mut put = Vec::new();
+        for endpoint in are {
+            if left.get(&endpoint.address).is_some_and(|before| *before == endpoint) {
                 left.remove(&endpoint.address);
+            } else {
+                spare = spare.checked_sub(1)?;
+                put.push(endpoint);
             }
-            !same
-        };
-        let put = are.into_iter().filter(is_new).collect();
+        }
         let is_left = |endpoint: &&Endpoint| left.contains_key(&endpoint.address);
-        Changes { put, gone: were.into_iter().filter(is_left).collect() }
+        Some(Changes { put, gone: were.into_iter().filter(is_left).collect() })
     }
 }
 
@@ -285,6 +295,10 @@ mod tests {
         Endpoint::new(Address::Socket(([10, 0, 0, 1], port).into())).weight(weight)
     }
 
+    fn numbered(ports: impl Iterator<Item = u16>) -> List {
+        ports.map(|port| endpoint((port, 1))).collect()
+    }
+
     /// No address twice.
     fn some() -> impl Strategy<Value = Vec<(u16, u32)>> {
         prop::collection::btree_map(1..400_u16, 1..3_u32, 0..300)
@@ -372,7 +386,11 @@ mod tests {
             } else {
                 after.into_iter().map(endpoint).collect()
             };
-            let Changes { put, gone } = list.changes(&after);
+            let Changes { put, gone } = list.changes(&after, usize::MAX).unwrap();
+            // No more than there are is told, and no less.
+            let all = put.len() + gone.len();
+            prop_assert!(list.changes(&after, all).is_some());
+            prop_assert!(all == 0 || list.changes(&after, all - 1).is_none());
             let mut state: HashMap<Address, Endpoint> =
                 list.iter().map(|it| (it.address.clone(), it.clone())).collect();
             for it in &gone {
@@ -386,6 +404,18 @@ mod tests {
                 after.iter().map(|it| (it.address.clone(), it.clone())).collect();
             prop_assert_eq!(state, wanted);
         }
+    }
+
+    #[test]
+    fn a_list_of_which_too_much_is_otherwise_has_no_changes_whatever_its_order() {
+        let list = numbered(1..=10_000);
+        assert_eq!(list.changes(&numbered(10_001..=20_000), 5_000), None);
+        assert_eq!(list.changes(&numbered(1..=20_000), 5_000), None);
+        // A quarter comes in place of another, and all stand elsewhere.
+        let after = numbered((2_501..=12_500).rev());
+        assert_eq!(list.changes(&after, 4_999), None);
+        let Changes { put, gone } = list.changes(&after, 5_000).unwrap();
+        assert_eq!((put.len(), gone.len()), (2_500, 2_500));
     }
 
     #[test]
@@ -413,7 +443,8 @@ mod tests {
         let shared =
             made.chunks.iter().filter(|one| list.chunks.iter().any(|it| Arc::ptr_eq(it, one)));
         assert_eq!((shared.count(), made.chunks.len()), (156, 157));
-        let Changes { put, gone } = list.changes(&made);
+        assert_eq!(list.changes(&made, 1), None);
+        let Changes { put, gone } = list.changes(&made, 2).unwrap();
         let ports = |all: Vec<&Endpoint>| {
             all.into_iter().map(|it| it.address.to_string()).collect::<Vec<_>>()
         };

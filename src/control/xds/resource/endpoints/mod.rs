@@ -3,6 +3,7 @@
 mod again;
 mod layout;
 mod list;
+mod sample;
 
 #[cfg(test)]
 mod tests;

@@ -333,9 +333,48 @@ fn what_a_release_does_is_read_without_the_rest() {
             }),
         ),
         ("another order", with(&|all| all.reverse())),
+        (
+            "another order, and every second replaced",
+            with(&|all| {
+                all.reverse();
+                for at in (0..1_000).step_by(2) {
+                    all[at] = endpoint(2_000 + u32::try_from(at).unwrap());
+                }
+            }),
+        ),
     ] {
         assert!(is_read_again(&before, &after), "{what}");
     }
+}
+
+#[test]
+fn of_ten_thousand_more_than_half_that_are_new_are_read_whole() {
+    let before: Vec<LbEndpoint> = (1..=10_000).map(endpoint).collect();
+    let with = |new: u32| {
+        let mut list = before.clone();
+        list.reverse();
+        for (at, port) in (0..).zip(20_001..=20_000 + new) {
+            list[at] = endpoint(port);
+        }
+        one_of(list)
+    };
+    let before = one_of(before.clone());
+    for (new, is_again) in [(10_000, false), (5_001, false), (5_000, true), (0, true)] {
+        assert_eq!(is_read_again(&before, &with(new)), is_again, "{new}");
+    }
+    // One locality may be replaced where others stay.
+    let two = |first: u32, second: u32| {
+        let of = |zone: &str, from: u32, count: u32| {
+            let list = (from..from + count).map(endpoint).collect();
+            let mut group = one_of(list).endpoints.remove(0);
+            group.locality = Some(PbLocality { zone: zone.into(), ..PbLocality::default() });
+            group
+        };
+        let endpoints = vec![of("a", first, 2_000), of("b", second, 3_000)];
+        ClusterLoadAssignment { endpoints, ..one_of(Vec::new()) }
+    };
+    assert!(is_read_again(&two(1, 10_001), &two(5_001, 10_001)));
+    assert!(!is_read_again(&two(1, 10_001), &two(1, 15_001)));
 }
 
 #[test]
