@@ -134,7 +134,8 @@ impl Attempt {
             }
         }
         let host = pinned.rare.as_ref().and_then(|rare| rare.host_of_endpoint());
-        let original = Original::of(request, node, host.is_some());
+        let is_to_leaf = caller.inner.stages.leaf.is_some();
+        let original = Original::of(request, node, host.is_some(), is_to_leaf);
         if let (Some(host), Some(request)) = (host, &mut *way.request) {
             named::name(request, host, &endpoint, core);
         }

@@ -113,7 +113,9 @@ impl Attempt {
             _ => "one of `endpoint_layer`",
         };
         let mut error = Error::from_layer(error, whose);
-        *way.request = error.take_unsent().map(|unsent| *unsent);
+        // Our own transport alone gives requests back: what a leaf fails with is no request of this mesh.
+        let unsent = error.take_unsent().filter(|_| stages.leaf.is_none());
+        *way.request = unsent.map(|unsent| *unsent);
         self.original.restore(way.request, caller.https);
         let met = match error.kind() {
             _ if way.request.is_some() => Met::NeverSent,

@@ -25,7 +25,7 @@ pub(crate) struct Way<'a> {
 /// What a request was before its endpoint changed it: one that is given back becomes it again.
 pub(super) struct Original {
     pub(super) version: Version,
-    /// Kept only where layers or an authority of the endpoint's own change it.
+    /// Kept only where layers or an authority of the endpoint's own change it, and it may come back.
     pub(super) head: Option<Box<Head>>,
 }
 
@@ -47,9 +47,15 @@ impl Way<'_> {
 // === impl Original ===
 
 impl Original {
-    pub(super) fn of(request: &Request<Outgoing>, node: &Node, is_named: bool) -> Self {
+    /// Nothing comes back from an own leaf.
+    pub(super) fn of(
+        request: &Request<Outgoing>,
+        node: &Node,
+        is_named: bool,
+        is_to_leaf: bool,
+    ) -> Self {
         let changes = is_named || node.authority.is_some() || node.stage.is_some();
-        let head = changes.then(|| Box::new(Head::of(request)));
+        let head = (changes && !is_to_leaf).then(|| Box::new(Head::of(request)));
         Self { version: request.version(), head }
     }
 
