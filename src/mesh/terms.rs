@@ -44,6 +44,14 @@ impl Terms {
         (terms != Self::default()).then(|| Box::new(terms))
     }
 
+    /// Whether each of its calls keeps something of its own for it.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.wait().is_some()
+            || self.send_attempt_count
+            || self.report_attempt_count
+            || self.failures.is_some()
+    }
+
     /// The longest wait for the head, from the end of the request on.
     pub(crate) fn wait(&self) -> Option<Duration> {
         earliest(self.response_timeout, self.attempt_idle_timeout)

@@ -89,6 +89,10 @@ pub(crate) struct Pinned {
     pub(crate) bounds: Bounds,
     /// Where its balancer hashes: what to, for all attempts.
     pub(crate) hash: Option<u64>,
+    /// How its attempts end is told to its budget.
+    pub(crate) is_throttled: bool,
+    /// Its body is bounded by the duration of its stream.
+    pub(crate) is_stream_bound: bool,
     /// What only few calls have.
     pub(crate) rare: Option<Box<rare::Rare>>,
 }

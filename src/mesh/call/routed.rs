@@ -14,9 +14,7 @@ use super::{
     own::{self, Marks},
     path::{Armed, PathProj, State, Step, missing},
     rare::Rare,
-    refusals, stepped, sticky,
-    termed::Termed,
-    traced,
+    refusals, stepped, sticky, termed, traced,
 };
 use crate::{
     config::{Protocol, bound},
@@ -204,12 +202,22 @@ impl PathProj<'_> {
             let safe_only = arms < Arms::Everything;
             *self.armed = Some(Armed { head, body, safe_only, hedges });
         }
-        if policy.terms.is_some() {
-            let termed = Termed::new(own.clone(), policy.terms.as_deref(), bounds, started);
-            rare.get_or_insert_default().termed = Some(termed);
-        }
+        let (is_throttled, is_stream_bound) = match &policy.terms {
+            Some(terms) => termed::begin(terms, own.as_ref(), (bounds, started), &mut rare),
+            None => (false, false),
+        };
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
-        *self.pinned = Some(Pinned { service, route: place, cluster, wanted, bounds, hash, rare });
+        *self.pinned = Some(Pinned {
+            service,
+            route: place,
+            cluster,
+            wanted,
+            bounds,
+            hash,
+            is_throttled,
+            is_stream_bound,
+            rare,
+        });
         None
     }
 

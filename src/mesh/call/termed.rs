@@ -13,6 +13,7 @@ use super::{
     Pinned,
     overrides::{Bound, Overrides},
     path::{PathProj, StateProj},
+    rare::Rare,
 };
 use crate::{
     balance::verdict::Failures,
@@ -37,25 +38,11 @@ pub(crate) struct Termed {
     sent: Option<Arc<Sent>>,
     /// Attempts that its response tells of.
     reported: Option<u32>,
-    /// Its body is bounded by the duration of its stream.
-    is_stream_bound: bool,
 }
 
 // === impl Termed ===
 
 impl Termed {
-    /// `policy` is one of the call's own.
-    pub(super) fn new(
-        policy: Option<Arc<Policy>>,
-        terms: Option<&Terms>,
-        bounds: Bounds,
-        started: Instant,
-    ) -> Self {
-        let stream = terms.and_then(|terms| started.checked_add(terms.extent.stream?));
-        let is_stream_bound = stream.is_some() && bounds.body == stream;
-        Self { policy, is_stream_bound, ..Self::default() }
-    }
-
     /// The policy that the call obeys instead of its route's.
     pub(super) fn policy(&self) -> Option<&Policy> {
         self.policy.as_deref()
@@ -147,6 +134,24 @@ pub(super) fn bounds(
     terms.extent.bounds(rpc, call, policy.scope, started)
 }
 
+/// Whether how the attempts of a call that began then end is told to its budget, and whether the duration of
+/// its stream bounds its body. What more it keeps of its terms, as most do not, is put to what is rare;
+/// `policy` is one of its own.
+#[cold]
+pub(super) fn begin(
+    terms: &Terms,
+    policy: Option<&Arc<Policy>>,
+    (bounds, started): (Bounds, Instant),
+    rare: &mut Option<Box<Rare>>,
+) -> (bool, bool) {
+    if policy.is_some() || terms.are_kept() {
+        let termed = Termed { policy: policy.cloned(), ..Termed::default() };
+        rare.get_or_insert_default().termed = Some(termed);
+    }
+    let stream = terms.extent.stream.and_then(|stream| started.checked_add(stream));
+    (terms.throttled, stream.is_some() && bounds.body == stream)
+}
+
 /// Tells an endpoint the number of an attempt.
 pub(crate) fn count(headers: &mut HeaderMap, number: u32) {
     let mut value = HeaderValue::from(number);
@@ -204,7 +209,7 @@ impl PathProj<'_> {
     /// Tells gRPC's throttle what an attempt has met, where the route has one.
     #[inline]
     pub(super) fn throttled(&self, met: Met<'_>) {
-        if self.pinned.as_ref().is_some_and(Pinned::is_throttled) {
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.is_throttled) {
             self.tell_throttle(met);
         }
     }
@@ -212,7 +217,7 @@ impl PathProj<'_> {
     /// The same of an answer that is the call's, whatever it is.
     #[inline]
     pub(super) fn throttled_by(&self, response: &Response<Body>) {
-        if self.pinned.as_ref().is_some_and(Pinned::is_throttled) {
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.is_throttled) {
             self.tell_throttle(Met::of(response.status(), response.headers()));
         }
     }
@@ -294,10 +299,6 @@ impl Pinned {
         self.rare.as_mut()?.termed.as_mut()
     }
 
-    pub(super) fn is_throttled(&self) -> bool {
-        self.termed().is_some() && self.terms().is_some_and(|terms| terms.throttled)
-    }
-
     /// Notes what its response tells of, if it tells of attempts.
     #[inline]
     pub(super) fn report(&mut self, attempts: u32) {
@@ -314,11 +315,6 @@ impl Pinned {
     pub(super) fn failures(&self) -> Option<&Failures> {
         self.termed()?;
         self.terms()?.failures.as_ref()
-    }
-
-    /// Whether its body is bounded by the duration of its stream.
-    pub(super) fn is_stream_bound(&self) -> bool {
-        self.bounds.body.is_some() && self.termed().is_some_and(|termed| termed.is_stream_bound)
     }
 
     /// What bounds the wait for a frame of a response, and whether it is the attempt's.

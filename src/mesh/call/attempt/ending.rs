@@ -94,7 +94,7 @@ impl Attempt {
             deadline: pinned.bounds.body,
             idle,
             idle_of_attempt,
-            is_stream_bound: pinned.is_stream_bound(),
+            is_stream_bound: pinned.is_stream_bound,
             grpc: caller.grpc,
             report: Some(Report {
                 to: Arc::clone(caller.meter(Some(pinned))) as Arc<dyn Reporter>,

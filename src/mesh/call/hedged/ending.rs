@@ -145,7 +145,7 @@ impl Hedged {
     pub(super) fn give_up(ended: Ended, around: &mut Around<'_>) {
         let Ended { leg, result, .. } = ended;
         leg.trace(around.trace);
-        if around.pinned.is_throttled()
+        if around.pinned.is_throttled
             && let Some(policy) = around.pinned.policy()
         {
             //= gRFC A6 §"Throttling Retry Attempts and Hedged RPCs": each failure counts
