@@ -125,9 +125,9 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The same, now.
-    pub(crate) fn at(&mut self, now: u64) -> Asked<'_> {
-        Asked { request: &mut *self.request, now, ..*self }
+    /// The same, for one more guard.
+    pub(crate) fn again(&mut self) -> Asked<'_> {
+        Asked { request: &mut *self.request, ..*self }
     }
 }
 

@@ -63,7 +63,8 @@ impl PathProj<'_> {
         let Some(route) = pinned.route() else { return Poll::Ready(None) };
         let (caller, cluster) = (&*self.caller, Some(&pinned.cluster));
         let (started, bound) = (meeting.started, pinned.bounds.head);
-        let asked = Asked { caller, route, cluster, request, started, bound, now: 0 };
+        let now = caller.inner.epoch.nanos(started);
+        let asked = Asked { caller, route, cluster, request, started, bound, now };
         let passes = &mut *self.passes;
         let hold = |pass| passes.get_or_insert_default().of_attempt.push(pass);
         let faults = route.faults.as_deref().unwrap_or_default();

@@ -30,33 +30,50 @@ pub(super) struct Chosen {
     pub(super) to: To,
 }
 
-/// A call before its guards. Boxed: most routes have none.
+/// A call that waits for one of its guards. Boxed: few wait.
 pub(super) struct Passing {
     chosen: Chosen,
     passage: Passage,
 }
 
 impl PathProj<'_> {
-    /// Sends the call past the guards of its route.
+    /// Sends the call past the guards of its route, and admits it unless one of them waits; what it gives is
+    /// a step to take instead of its attempt.
     #[cold]
-    pub(super) fn guard(&mut self, mut chosen: Chosen, started: Instant) -> Step {
+    pub(super) fn guard(&mut self, mut chosen: Chosen, started: Instant, at: u64) -> Option<Step> {
         if let Some(request) = &*self.request
             && let Err(error) = chosen::name(self.caller, &mut chosen, request)
         {
             chosen.service.note_answered(self.caller.inner.epoch.nanos(started));
-            return Step::Return(Err(error));
+            return Some(Step::Return(Err(error)));
         }
-        if let (Some(route), Some(request)) =
-            (chosen.service.table.get(chosen.place), &*self.request)
-        {
-            let bounds = termed::early_bounds(&route.policy, request, self.caller.grpc, started);
-            *self.own_bound = bounds.head;
+        let (Some(route), Some(request)) =
+            (chosen.service.table.get(chosen.place), &mut *self.request)
+        else {
+            return Some(missing());
+        };
+        let caller = &*self.caller;
+        let bound = termed::early_bounds(&route.policy, request, caller.grpc, started).head;
+        *self.own_bound = bound;
+        let cluster = chosen.to.target(route).map(|target| &**target);
+        let mut asked = Asked { caller, route, cluster, request, started, bound, now: at };
+        let passes = &mut *self.passes;
+        let hold = |pass| passes.get_or_insert_default().of_call.push(pass);
+        let mut passage = Passage::default();
+        match passage.ask(chosen.to.guards(route), &mut asked, hold) {
+            Some(Passed::On) => self.admit(chosen, started, at),
+            Some(Passed::Over(result)) => {
+                chosen.service.note_answered(caller.inner.epoch.nanos(started));
+                Some(Step::Return(result))
+            }
+            None => {
+                self.state.set(State::Guards(Box::new(Passing { chosen, passage })));
+                Some(Step::Again)
+            }
         }
-        self.state.set(State::Guards(Box::new(Passing { chosen, passage: Passage::default() })));
-        Step::Again
     }
 
-    /// Asks the guards that are left.
+    /// Asks the guards that are left after one that waits.
     #[cold]
     pub(super) fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let started = self.started.unwrap_or_else(Instant::now);
@@ -70,6 +87,7 @@ impl PathProj<'_> {
         };
         let (caller, bound) = (&*self.caller, *self.own_bound);
         let cluster = chosen.to.target(route).map(|target| &**target);
+        // It is read when the wait is over.
         let asked = Asked { caller, route, cluster, request, started, bound, now: 0 };
         let passes = &mut *self.passes;
         let hold = |pass| passes.get_or_insert_default().of_call.push(pass);

@@ -40,7 +40,28 @@ pub(super) struct Passes {
 // === impl Passage ===
 
 impl Passage {
-    /// Asks those that are left; what they keep is given to `hold`.
+    /// Asks those that are left until one waits, all of them at the same time; what they keep is given to
+    /// `hold`. Nothing: one waits.
+    pub(super) fn ask(
+        &mut self,
+        guards: &[Placed],
+        asked: &mut Asked<'_>,
+        mut hold: impl FnMut(Box<dyn Pass>),
+    ) -> Option<Passed> {
+        while let Some(guard) = guards.get(self.next) {
+            self.next += 1;
+            let entry = Arc::clone(guard).enter(asked.again());
+            if let Some(passed) = self.met(entry, guards, &mut hold) {
+                return Some(passed);
+            }
+            if self.waiting.is_some() {
+                return None;
+            }
+        }
+        Some(Passed::On)
+    }
+
+    /// Waits for the one that waits, and asks those that are left.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -49,40 +70,46 @@ impl Passage {
         mut hold: impl FnMut(Box<dyn Pass>),
     ) -> Poll<Passed> {
         loop {
-            let entry = match &mut self.waiting {
-                Some(waiting) => {
-                    let Poll::Ready(then) = waiting.as_mut().poll(cx) else {
-                        let end = &asked.caller.inner.hub.end;
-                        ready!(self.over.get_or_insert_with(|| end.wait()).as_mut().poll(cx));
-                        return Poll::Ready(Passed::Over(Err(cut(Phase::Admission))));
-                    };
-                    self.waiting = None;
-                    then(asked.request)
+            if let Some(waiting) = &mut self.waiting {
+                let Poll::Ready(then) = waiting.as_mut().poll(cx) else {
+                    let end = &asked.caller.inner.hub.end;
+                    ready!(self.over.get_or_insert_with(|| end.wait()).as_mut().poll(cx));
+                    return Poll::Ready(Passed::Over(Err(cut(Phase::Admission))));
+                };
+                self.waiting = None;
+                asked.now = asked.caller.inner.epoch.nanos(Instant::now());
+                let entry = then(asked.request);
+                if let Some(passed) = self.met(entry, guards, &mut hold) {
+                    return Poll::Ready(passed);
                 }
-                None => {
-                    let Some(guard) = guards.get(self.next) else {
-                        return Poll::Ready(Passed::On);
-                    };
-                    self.next += 1;
-                    let now = asked.caller.inner.epoch.nanos(Instant::now());
-                    Arc::clone(guard).enter(asked.at(now))
-                }
-            };
-            match entry {
-                Entry::Pass => {}
-                Entry::Hold(pass) => hold(pass),
-                Entry::Wait(waiting) => self.waiting = Some(waiting),
-                Entry::Refuse(error) => {
-                    let asked = self.next.checked_sub(1).and_then(|place| guards.get(place));
-                    let error = match asked {
-                        Some(placed) => placed.signed(error),
-                        None => error,
-                    };
-                    return Poll::Ready(Passed::Over(Err(error)));
-                }
-                Entry::Answer(response) => return Poll::Ready(Passed::Over(Ok(*response))),
+            } else if let Some(passed) = self.ask(guards, &mut asked, &mut hold) {
+                return Poll::Ready(passed);
             }
         }
+    }
+
+    /// What the guard that was asked last has said, if that ends the passage.
+    fn met(
+        &mut self,
+        entry: Entry,
+        guards: &[Placed],
+        hold: &mut impl FnMut(Box<dyn Pass>),
+    ) -> Option<Passed> {
+        match entry {
+            Entry::Pass => {}
+            Entry::Hold(pass) => hold(pass),
+            Entry::Wait(waiting) => self.waiting = Some(waiting),
+            Entry::Refuse(error) => {
+                let asked = self.next.checked_sub(1).and_then(|place| guards.get(place));
+                let error = match asked {
+                    Some(placed) => placed.signed(error),
+                    None => error,
+                };
+                return Some(Passed::Over(Err(error)));
+            }
+            Entry::Answer(response) => return Some(Passed::Over(Ok(*response))),
+        }
+        None
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) enum State {
     Begin,
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
-    /// On its way past the guards of its route.
+    /// Waiting for one of the guards of its route. Boxed: few calls wait.
     Guards(Box<Passing>),
     /// On its way past the faults of its route, an attempt.
     Faulty(Box<Meeting>),

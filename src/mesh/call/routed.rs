@@ -94,7 +94,7 @@ impl PathProj<'_> {
         let rule = rule.map(|rule| rule.number);
         let chosen = Chosen { service, place, rule, to };
         if is_guarded {
-            return Some(self.guard(chosen, started));
+            return self.guard(chosen, started, at);
         }
         self.admit(chosen, started, at)
     }
