@@ -34,6 +34,7 @@ use super::{
 use crate::{
     core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
     observe::End,
+    resilience::protect::Ticket,
 };
 
 /// One of them. It is asked once for each call, before anything of the request is changed.
@@ -136,7 +137,7 @@ pub(crate) enum Entry {
     /// The call goes on.
     Pass,
     /// It goes on, and this is kept to its end.
-    Hold(Box<dyn Pass>),
+    Hold(Holding),
     /// It waits, no longer than its deadline allows; what it waited for says the rest.
     Wait(BoxFuture<Then>),
     /// It is not sent.
@@ -148,9 +149,30 @@ pub(crate) enum Entry {
 /// What follows a wait.
 pub(crate) type Then = Box<dyn FnOnce(&mut Request<Outgoing>) -> Entry + Send>;
 
+/// What is kept of a guard while its call is under way.
+pub(crate) enum Holding {
+    /// What most of them keep, without a box of its own.
+    Ticket(Ticket),
+    Pass(Box<dyn Pass>),
+}
+
+impl Holding {
+    pub(crate) fn of(pass: impl Pass + 'static) -> Self {
+        Self::Pass(Box::new(pass))
+    }
+
+    /// The call has come to this.
+    pub(crate) fn ended(self, ended: Ended<'_>) -> Held {
+        match self {
+            Self::Ticket(ticket) => protect::ended(ticket, ended),
+            Self::Pass(pass) => pass.ended(ended),
+        }
+    }
+}
+
 /// What is kept of a guard while its call is under way. It is dropped, without a word of the end,
 /// where the caller leaves before that.
-pub(crate) trait Pass: Send {
+pub(crate) trait Pass: Send + Sync {
     /// The call has come to this: its response head, or an error. What is given back is held until
     /// the response's body has ended.
     fn ended(self: Box<Self>, ended: Ended<'_>) -> Held;

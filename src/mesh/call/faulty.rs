@@ -23,7 +23,7 @@ impl PathProj<'_> {
     pub(super) fn meet_faults(&mut self, now: Instant) -> Step {
         if let Some(passes) = &mut *self.passes {
             // What an earlier attempt has met is over.
-            passes.of_attempt.clear();
+            passes.leave_attempt();
         }
         let meeting = Meeting { passage: Passage::default(), started: now };
         self.state.set(State::Faulty(Box::new(meeting)));
@@ -66,7 +66,7 @@ impl PathProj<'_> {
         let now = caller.inner.epoch.nanos(started);
         let asked = Asked { caller, route, cluster, request, started, bound, now };
         let passes = &mut *self.passes;
-        let hold = |pass| passes.get_or_insert_default().of_attempt.push(pass);
+        let hold = |holding| passes.get_or_insert_default().hold_attempt(holding);
         let faults = route.faults.as_deref().unwrap_or_default();
         meeting.passage.poll(cx, faults, asked, hold).map(Some)
     }

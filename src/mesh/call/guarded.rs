@@ -58,7 +58,7 @@ impl PathProj<'_> {
         let cluster = chosen.to.target(route).map(|target| &**target);
         let mut asked = Asked { caller, route, cluster, request, started, bound, now: at };
         let passes = &mut *self.passes;
-        let hold = |pass| passes.get_or_insert_default().of_call.push(pass);
+        let hold = |holding| passes.get_or_insert_default().hold(holding);
         let mut passage = Passage::default();
         match passage.ask(chosen.to.guards(route), &mut asked, hold) {
             Some(Passed::On) => self.admit(chosen, started, at),
@@ -90,7 +90,7 @@ impl PathProj<'_> {
         // It is read when the wait is over.
         let asked = Asked { caller, route, cluster, request, started, bound, now: 0 };
         let passes = &mut *self.passes;
-        let hold = |pass| passes.get_or_insert_default().of_call.push(pass);
+        let hold = |holding| passes.get_or_insert_default().hold(holding);
         match passage.poll(cx, chosen.to.guards(route), asked, hold) {
             Poll::Pending => self.wait(cx),
             Poll::Ready(Passed::Over(result)) => {

@@ -9,7 +9,7 @@ use http::Response;
 
 use crate::{
     core::{Body, BoxFuture, Error, Held, Instant, Phase, Refusal, cut},
-    mesh::guard::{Asked, Ended, Entry, Pass, Placed, Then},
+    mesh::guard::{Asked, Ended, Entry, Holding, Placed, Then},
     observe::End,
 };
 
@@ -29,12 +29,31 @@ pub(super) enum Passed {
     Over(Result<Response<Body>, Error>),
 }
 
-/// What guards keep of a call under way.
+/// So many guards of a call may keep something without a list for it.
+const FEW: usize = 4;
+
+/// What guards keep of a call under way. Once its head is there, what they hold to the end of its body: the
+/// one box is for both.
 #[derive(Default)]
 pub(super) struct Passes {
-    pub(super) of_call: Vec<Box<dyn Pass>>,
+    /// The places under the limits of its route and its service, once its head is there.
+    _limit: Held,
+    few: [Kept; FEW],
+    /// Of guards beyond the first few.
+    more: Vec<Kept>,
     /// What faults keep of the attempt under way.
-    pub(super) of_attempt: Vec<Box<dyn Pass>>,
+    of_attempt: Vec<Kept>,
+}
+
+/// What one of them keeps.
+#[derive(Default)]
+enum Kept {
+    #[default]
+    Nothing,
+    /// While its call is under way.
+    Call(Holding),
+    /// To the end of its body, when it is dropped.
+    Body { _held: Held },
 }
 
 // === impl Passage ===
@@ -46,7 +65,7 @@ impl Passage {
         &mut self,
         guards: &[Placed],
         asked: &mut Asked<'_>,
-        mut hold: impl FnMut(Box<dyn Pass>),
+        mut hold: impl FnMut(Holding),
     ) -> Option<Passed> {
         while let Some(guard) = guards.get(self.next) {
             self.next += 1;
@@ -67,7 +86,7 @@ impl Passage {
         cx: &mut Context<'_>,
         guards: &[Placed],
         mut asked: Asked<'_>,
-        mut hold: impl FnMut(Box<dyn Pass>),
+        mut hold: impl FnMut(Holding),
     ) -> Poll<Passed> {
         loop {
             if let Some(waiting) = &mut self.waiting {
@@ -93,11 +112,11 @@ impl Passage {
         &mut self,
         entry: Entry,
         guards: &[Placed],
-        hold: &mut impl FnMut(Box<dyn Pass>),
+        hold: &mut impl FnMut(Holding),
     ) -> Option<Passed> {
         match entry {
             Entry::Pass => {}
-            Entry::Hold(pass) => hold(pass),
+            Entry::Hold(holding) => hold(holding),
             Entry::Wait(waiting) => self.waiting = Some(waiting),
             Entry::Refuse(error) => {
                 let asked = self.next.checked_sub(1).and_then(|place| guards.get(place));
@@ -116,25 +135,54 @@ impl Passage {
 // === impl Passes ===
 
 impl Passes {
+    /// A guard of the call keeps this.
+    pub(super) fn hold(&mut self, holding: Holding) {
+        let kept = Kept::Call(holding);
+        match self.few.iter_mut().find(|it| matches!(it, Kept::Nothing)) {
+            Some(free) => *free = kept,
+            None => self.more.push(kept),
+        }
+    }
+
+    /// A fault of the attempt under way keeps this.
+    pub(super) fn hold_attempt(&mut self, holding: Holding) {
+        self.of_attempt.push(Kept::Call(holding));
+    }
+
+    /// The attempt is over, and others may follow.
+    pub(super) fn leave_attempt(&mut self) {
+        self.of_attempt.clear();
+    }
+
     /// The call is over; what is given back is held by its response's body.
     #[cold]
     pub(super) fn ended(
-        self,
+        mut self: Box<Self>,
         result: &mut Result<Response<Body>, Error>,
         end: Option<End>,
         attempts: u32,
         now: u64,
         limit: Held,
     ) -> Held {
-        let mut held = vec![limit];
         let is_injected =
             |response: &Response<Body>| response.extensions().get() == Some(&Refusal::Fault);
         let is_made_here = result.as_ref().is_ok_and(|it| attempts == 0 || is_injected(it));
+        let mut holds = false;
+        let Self { few, more, of_attempt, .. } = &mut *self;
         // The last one that let it in is the first that it leaves.
-        for pass in self.of_call.into_iter().chain(self.of_attempt).rev() {
-            held.push(pass.ended(Ended { result, end, is_made_here, now }));
+        for kept in few.iter_mut().chain(more).chain(of_attempt).rev() {
+            if let Kept::Call(holding) = std::mem::take(kept) {
+                let held = holding.ended(Ended { result, end, is_made_here, now });
+                if !matches!(held, Held::Nothing) {
+                    *kept = Kept::Body { _held: held };
+                    holds = true;
+                }
+            }
         }
-        held.retain(|held| !matches!(held, Held::Nothing));
-        if held.is_empty() { Held::Nothing } else { Held::Owned(Box::new(held)) }
+        if !holds {
+            return limit;
+        }
+        self._limit = limit;
+        Held::Owned(self)
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::Request;
 
-use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass, Then};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Holding, Pass, Then};
 use crate::{
     config,
     core::{Body, Error, ErrorKind, Held, InjectedFault, Instant, Phase, Refusal, earliest, grpc},
@@ -113,7 +113,7 @@ fn inject(caller: &Caller, drawn: Drawn) -> Entry {
     match rate {
         Some(rate) => {
             tell(caller, InjectedFault::ResponseRate(rate));
-            Entry::Hold(Box::new(Throttled { rate, held }))
+            Entry::Hold(Holding::of(Throttled { rate, held }))
         }
         None => Entry::Pass,
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, Request};
 
-use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass, Then};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Holding, Pass, Then};
 use crate::{
     config::{self, format::Side},
     core::{Body, Call, Held, Instant, Outgoing, Random},
@@ -61,7 +61,7 @@ impl GlobalRateLimit {
     fn on(self: Arc<Self>, answer: Arc<Answer>, headers: &mut HeaderMap) -> Entry {
         Asker::change_request(&answer, headers);
         if self.asker.changes_response(&answer) {
-            return Entry::Hold(Box::new(Added { guard: self, answer }));
+            return Entry::Hold(Holding::of(Added { guard: self, answer }));
         }
         Entry::Pass
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Level, Pass, Place};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Holding, Level, Place};
 use crate::{
     config::{Criticality, Filter},
     core::{Body, Call, Epoch, Held, Random, tail},
@@ -75,7 +75,7 @@ impl Guard for Protecting {
         let criticality = criticality(asked.request, &asked.route.policy);
         let random = &asked.caller.inner.random;
         match Ticket::enter(&self.by, self.epoch, asked.now, criticality, random) {
-            Ok(ticket) => Entry::Hold(Box::new(ticket)),
+            Ok(ticket) => Entry::Hold(Holding::Ticket(ticket)),
             Err(error) => Entry::Refuse(error),
         }
     }
@@ -99,23 +99,22 @@ impl Guard for Protecting {
     }
 }
 
-impl Pass for Ticket {
-    fn ended(self: Box<Self>, ended: Ended<'_>) -> Held {
-        let Ended { result, end, now, is_made_here } = ended;
-        let outcome = match (end, result) {
-            (_, Err(error)) => Outcome::of_error(error),
-            // A redirect, a direct response, a fault: it says nothing of the service.
-            (_, Ok(_)) if is_made_here => Outcome::Local,
-            (Some(End::Status(status)), _) => Outcome::Status(status),
-            (Some(End::Grpc(code)), _) => Outcome::Grpc(code),
-            // The head of an answer is neither an error nor a caller that has left.
-            (Some(End::Error(_) | End::Left), Ok(response)) => {
-                Outcome::Status(response.status().as_u16())
-            }
-            (None, Ok(response)) => return (*self).judged_later(now, response),
-        };
-        (*self).ended(now, outcome)
-    }
+/// A call that was let in has come to this.
+pub(super) fn ended(ticket: Ticket, ended: Ended<'_>) -> Held {
+    let Ended { result, end, now, is_made_here } = ended;
+    let outcome = match (end, result) {
+        (_, Err(error)) => Outcome::of_error(error),
+        // A redirect, a direct response, a fault: it says nothing of the service.
+        (_, Ok(_)) if is_made_here => Outcome::Local,
+        (Some(End::Status(status)), _) => Outcome::Status(status),
+        (Some(End::Grpc(code)), _) => Outcome::Grpc(code),
+        // The head of an answer is neither an error nor a caller that has left.
+        (Some(End::Error(_) | End::Left), Ok(response)) => {
+            Outcome::Status(response.status().as_u16())
+        }
+        (None, Ok(response)) => return ticket.judged_later(now, response),
+    };
+    ticket.ended(now, outcome)
 }
 
 impl Ticket {

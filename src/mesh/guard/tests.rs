@@ -9,7 +9,7 @@ use std::{
 
 use http::{Request, Response, StatusCode};
 
-use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Holding, Pass};
 use crate::{
     Body, Call, Refusal,
     config::{self, Address, Extension, Filter, Value},
@@ -82,7 +82,7 @@ impl Guard for Doing {
                 });
                 then
             })),
-            _ => Entry::Hold(Box::new(Kept(Arc::clone(&self.log), self.what.clone()))),
+            _ => Entry::Hold(Holding::of(Kept(Arc::clone(&self.log), self.what.clone()))),
         }
     }
 
