@@ -35,8 +35,7 @@ impl<'a> Paths<'a> {
 //= RFC 3986 §6.2.2, Envoy `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`:
 //= unreserved characters and slashes are decoded, slashes are merged, dot segments are resolved
 fn normal(path: &str) -> Option<String> {
-    let is_plain = !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.");
-    if is_plain || !path.starts_with('/') {
+    if is_plain(path) || !path.starts_with('/') {
         return None;
     }
     let decoded = decode(path)?;
@@ -59,6 +58,18 @@ fn normal(path: &str) -> Option<String> {
         normal.push('/');
     }
     (normal != path).then_some(normal)
+}
+
+/// Whether nothing is encoded, no slash is another's neighbour, and no segment begins with a dot: seen in one
+/// pass, for it is asked of each call.
+fn is_plain(path: &str) -> bool {
+    let mut is_after_slash = false;
+    path.bytes().all(|byte| {
+        let is_odd = matches!(byte, b'%' | b'\\');
+        let is_plain = !(is_odd || is_after_slash && matches!(byte, b'/' | b'.'));
+        is_after_slash = byte == b'/';
+        is_plain
+    })
 }
 
 /// Decodes what need not be encoded, and slashes; what stays encoded is in upper case.
@@ -138,6 +149,12 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn what_is_plain_is_seen_in_one_pass(path in "[/a.%é\\\\]{0,12}") {
+            let plain = !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.");
+            proptest::prop_assert_eq!(is_plain(&path), plain);
+        }
+
         #[test]
         fn what_is_normal_stays_so(path in "/[a./%25F2\\\\]{0,24}") {
             if let Some(once) = normal(&path) {
