@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, header::Entry};
 
+use super::text;
 use crate::core::{Call, Error, ErrorKind, Instant, Phase, earliest, grpc};
 
 /// The configured part: a service's timeout and its scope.
@@ -91,11 +92,11 @@ impl Bounds {
             // Looked up once. A map that can take no more headers sends no advice.
             match headers.try_entry(grpc::HTTP_TIMEOUT) {
                 Ok(Entry::Vacant(untold)) => {
-                    untold.try_insert(grpc::millis_value(left)).ok();
+                    untold.try_insert(text::millis(left)).ok();
                 }
                 Ok(Entry::Occupied(mut told)) => {
                     if grpc::millis_of(told.get()).is_none_or(|told| told > left) {
-                        told.insert(grpc::millis_value(left));
+                        told.insert(text::millis(left));
                     }
                 }
                 Err(_) => {}

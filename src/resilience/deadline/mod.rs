@@ -49,6 +49,7 @@ mod decision;
 mod extent;
 mod future;
 mod layer;
+mod text;
 
 pub(crate) use self::{
     body::Expiry,
