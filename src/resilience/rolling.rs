@@ -55,26 +55,45 @@ impl<const SLOTS: usize> Rolling<SLOTS> {
 
     /// What was counted within the window.
     pub(crate) fn sums(&self, now: u64) -> [u64; COUNTERS] {
-        let slot = now / self.slot_nanos;
         let mut sums = [0; COUNTERS];
-        for age in 0..SLOTS as u64 {
-            let Some(slot) = slot.checked_sub(age) else { break };
-            let words = &self.slots[Self::index(slot)];
+        for (words, tag) in self.window(now) {
             for (word, pair) in words.iter().zip(sums.chunks_exact_mut(2)) {
-                let word = word.load(Ordering::Acquire);
-                if (word >> (2 * BITS)) as u16 == tag(slot) {
-                    pair[0] += word & MOST;
-                    pair[1] += (word >> BITS) & MOST;
-                }
+                let (even, odd) = counts(word, tag);
+                pair[0] += even;
+                pair[1] += odd;
             }
         }
         sums
+    }
+
+    /// The same of two counters alone, which share their words: that of this even number, and the next.
+    pub(crate) fn pair(&self, now: u64, counter: usize) -> (u64, u64) {
+        let words =
+            self.window(now).filter_map(|(words, tag)| Some((words.get(counter / 2)?, tag)));
+        words
+            .map(|(word, tag)| counts(word, tag))
+            .fold((0, 0), |sums, counts| (sums.0 + counts.0, sums.1 + counts.1))
+    }
+
+    /// The slots of the window, with the tag of what was counted within it.
+    fn window(&self, now: u64) -> impl Iterator<Item = (&[AtomicU64; PAIRS], u16)> {
+        let slot = now / self.slot_nanos;
+        (0..SLOTS as u64).map_while(move |age| {
+            let slot = slot.checked_sub(age)?;
+            Some((&self.slots[Self::index(slot)], tag(slot)))
+        })
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a remainder of SLOTS")]
     fn index(slot: u64) -> usize {
         (slot % SLOTS as u64) as usize
     }
+}
+
+/// What a word holds, if it is of the slot of this tag.
+fn counts(word: &AtomicU64, of: u16) -> (u64, u64) {
+    let word = word.load(Ordering::Acquire);
+    if (word >> (2 * BITS)) as u16 == of { (word & MOST, (word >> BITS) & MOST) } else { (0, 0) }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the number of a slot comes around")]

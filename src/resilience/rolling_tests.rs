@@ -26,6 +26,9 @@ proptest! {
                 }
             }
             prop_assert_eq!(counts.sums(now), expected);
+            for even in (0..COUNTERS).step_by(2) {
+                prop_assert_eq!(counts.pair(now, even), (expected[even], expected[even + 1]));
+            }
         }
     }
 

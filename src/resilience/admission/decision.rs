@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The counters behind those of the levels.
+/// The counters behind those of the levels: a pair.
 const ENDED: usize = LEVELS;
 const SUCCEEDED: usize = LEVELS + 1;
 
@@ -50,11 +50,11 @@ impl Admission {
         random: &Random,
     ) -> Result<(), f64> {
         self.counts.add(now, shed::level(criticality));
-        let (p, offered) = self.looks(now);
+        let p = self.p(now);
         if p <= 0.0 {
             return Ok(());
         }
-        let share = shed::share(p, criticality, &offered);
+        let share = shed::share(p, criticality, &self.offered(now));
         if share > 0.0 && random.ratio() < share { Err(share) } else { Ok(()) }
     }
 
@@ -69,27 +69,31 @@ impl Admission {
 
     /// The share of the calls of this criticality that is refused now.
     pub(crate) fn share(&self, now: u64, criticality: Criticality) -> f64 {
-        let (p, mut offered) = self.looks(now);
+        let mut offered = self.offered(now);
         offered[shed::level(criticality)] += 1;
-        shed::share(p, criticality, &offered)
+        shed::share(self.p(now), criticality, &offered)
     }
 
     /// The share of all calls that is refused now.
     #[cfg(test)]
     pub(super) fn refusing(&self, now: u64) -> f64 {
-        self.looks(now).0
+        self.p(now)
     }
 
+    /// The share of all calls that is refused now.
     #[expect(clippy::cast_precision_loss, reason = "calls of one window")]
-    fn looks(&self, now: u64) -> (f64, [u64; LEVELS]) {
-        let sums = self.counts.sums(now);
-        let offered = [sums[0], sums[1], sums[2], sums[3]];
-        let (ended, succeeded) = (sums[ENDED], sums[SUCCEEDED]);
+    fn p(&self, now: u64) -> f64 {
+        let (ended, succeeded) = self.counts.pair(now, ENDED);
         if (ended as f64) < self.least {
-            return (0.0, offered);
+            return 0.0;
         }
-        let p = probability(ended, succeeded, self.threshold, self.exponent);
-        (p.min(self.most), offered)
+        probability(ended, succeeded, self.threshold, self.exponent).min(self.most)
+    }
+
+    /// What was wanted by level.
+    fn offered(&self, now: u64) -> [u64; LEVELS] {
+        let sums = self.counts.sums(now);
+        [sums[0], sums[1], sums[2], sums[3]]
     }
 }
 
