@@ -132,15 +132,14 @@ impl Body {
         Self { kind: Kind::Peeked(Box::new((Some(frame), rest))) }
     }
 
-    /// The same for a body that a user's layer or leaf returned; one box.
-    pub(crate) fn wrapped(body: Self, mut watch: Watch) -> Self {
-        if matches!(body.kind, Kind::Empty | Kind::Full(_)) {
-            // All of it is here already.
+    /// Watches a body that a user's layer or leaf returned; one box, unless all of it is here.
+    pub(crate) fn wrap(&mut self, mut watch: Watch) {
+        if matches!(self.kind, Kind::Empty | Kind::Full(_)) {
             watch.complete();
-            return body;
+            return;
         }
         watch.count();
-        Self { kind: Kind::Wrapped(Box::new((body, watch))) }
+        self.kind = Kind::Wrapped(Box::new((std::mem::take(self), watch)));
     }
 
     /// A body that keeps its connection until its end, and reports to nobody else.

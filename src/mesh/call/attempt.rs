@@ -224,8 +224,7 @@ impl Attempt {
                     return Poll::Ready(match response {
                         Ok(mut response) => {
                             let watch = self.watch(caller, pinned, &response, Held::Nothing);
-                            let body = std::mem::take(response.body_mut());
-                            *response.body_mut() = Body::wrapped(body, watch);
+                            response.body_mut().wrap(watch);
                             Ok(response)
                         }
                         Err(error) => Err(self.stage_failed(caller, &mut way, error)),
