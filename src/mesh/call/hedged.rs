@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     core::{Body, Error, Instant, Outgoing, Phase, earliest},
-    resilience::hedge::{Course, Hedging, Word},
+    resilience::hedge::{Course, Fate, Hedging, Word},
     transport::SendFuture,
 };
 
@@ -117,11 +117,40 @@ impl Hedged {
                     }
                 }
             }
-            let Some(ended) = self.poll_legs(cx, &mut around) else { return Poll::Pending };
-            if let Some(result) = self.ended(ended, &mut around) {
+            let (ended, fate) = if self.others.is_empty() && self.first.is_some() {
+                // Alone, as in most calls: what is final stays where it is, for it is large.
+                let polled = self.poll_first(cx, &mut around);
+                let fate = match &polled {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(response)) => Some(self.fate_of(response, &around)),
+                    Poll::Ready(Err(_)) => None,
+                };
+                if fate == Some(Fate::Final) {
+                    self.answered(&mut around);
+                    return polled;
+                }
+                let (Poll::Ready(result), Some(leg)) = (polled, self.first.take()) else {
+                    return Poll::Pending;
+                };
+                (Ended { leg, result, given: around.request.take() }, fate)
+            } else {
+                let Some(ended) = self.poll_legs(cx, &mut around) else { return Poll::Pending };
+                (ended, None)
+            };
+            if let Some(result) = self.ended(ended, fate, &mut around) {
                 return Poll::Ready(result);
             }
         }
+    }
+
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        around: &mut Around<'_>,
+    ) -> Poll<Result<Response<Body>, Error>> {
+        let Some(leg) = &mut self.first else { return Poll::Pending };
+        let way = Way { request: around.request, sent: around.sent.as_mut() };
+        leg.attempt.poll(cx, around.caller, around.pinned, way)
     }
 
     /// The next moment at which something is to be done.

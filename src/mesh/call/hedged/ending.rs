@@ -22,15 +22,29 @@ use crate::{
 };
 
 impl Hedged {
-    /// An attempt has ended: the result, if that is one.
+    /// The call's own attempt, with none beside it, has given the call's answer.
+    pub(super) fn answered(&mut self, around: &mut Around<'_>) {
+        let Some(leg) = &self.first else { return };
+        let ended = leg.attempt.ended();
+        let now = ended.unwrap_or_else(|| around.caller.inner.epoch.nanos(Instant::now()));
+        self.hedging.answered(now, now.saturating_sub(self.began));
+        leg.trace(around.trace);
+        self.over = Over { visit: leg.visit(), ended, met: Some(leg.attempt.met()) };
+        self.first = None;
+        *around.request = None;
+    }
+
+    /// An attempt has ended: the result, if that is one. What its answer says of the call may be known
+    /// already.
     pub(super) fn ended(
         &mut self,
         mut ended: Ended,
+        known: Option<Fate>,
         around: &mut Around<'_>,
     ) -> Option<Result<Response<Body>, Error>> {
         let now = around.caller.inner.epoch.nanos(Instant::now());
         let is_refused = self.unsent(&mut ended, around, now);
-        let fate = self.fate(&ended, around);
+        let fate = known.unwrap_or_else(|| self.fate(&ended, around));
         if ended.leg.number == self.number {
             let took = ended.leg.attempt.ended().unwrap_or(now).saturating_sub(self.began);
             match fate {
@@ -86,15 +100,18 @@ impl Hedged {
 
     /// What an attempt's end says of the call.
     fn fate(&self, ended: &Ended, around: &Around<'_>) -> Fate {
-        let Some(policy) = around.pinned.policy() else { return Fate::Final };
-        let response = match &ended.result {
-            Ok(response) => response,
+        match &ended.result {
+            Ok(response) => self.fate_of(response, around),
+            Err(_) if around.pinned.policy().is_none() => Fate::Final,
             // Whatever it has met, the others may be answered.
-            Err(_) if ended.leg.attempt.met() == Met::Fatal && !self.is_under_way() => {
-                return Fate::Final;
-            }
-            Err(_) => return Fate::Open(Word::Nothing),
-        };
+            Err(_) if ended.leg.attempt.met() == Met::Fatal && !self.is_under_way() => Fate::Final,
+            Err(_) => Fate::Open(Word::Nothing),
+        }
+    }
+
+    /// What an answer says of the call.
+    pub(super) fn fate_of(&self, response: &Response<Body>, around: &Around<'_>) -> Fate {
+        let Some(policy) = around.pinned.policy() else { return Fate::Final };
         let (status, headers) = (response.status(), response.headers());
         let code = if around.caller.grpc { grpc::status_of(headers) } else { None };
         //= gRFC A6 §"Commit": a response head that is not the status itself commits the call
