@@ -80,11 +80,12 @@ impl Body {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let mut body = body;
+        if let Some(known) = (&mut body as &mut dyn Any).downcast_mut::<Self>() {
+            return std::mem::take(known);
+        }
         let mut body = Some(body);
         let any: &mut dyn Any = &mut body;
-        if let Some(known) = any.downcast_mut::<Option<Self>>() {
-            return known.take().unwrap_or_default();
-        }
         if let Some(full) = any.downcast_mut::<Option<Full<Bytes>>>() {
             return full.take().map_or_else(Self::empty, Self::full);
         }
