@@ -30,6 +30,10 @@ impl Throttle {
 
     /// An attempt has ended.
     pub(super) fn ended(&self, failed: bool) {
+        if !failed && self.tokens.load(Ordering::Acquire) == self.most {
+            // Mostly it is full, and nothing is written that all threads read.
+            return;
+        }
         let step = |tokens: u32| {
             Some(if failed {
                 tokens.saturating_sub(TOKEN)
