@@ -167,7 +167,6 @@ fn build(above: Above, armed: bool, timeout: Duration) -> (Box<dyn Run>, Script)
         Above::Header => Box::new(Stack { runtime, service: ours, request: post_with_header }),
         Above::Leaf => {
             let service = Erased(Arc::new(move |request| Box::pin(ours.clone().call(request))));
-            let service = Keeping(service);
             Box::new(Stack { runtime, service, request: post_with_header })
         }
         Above::Layers => {
@@ -324,43 +323,6 @@ impl Service<Request<Body>> for Erased {
 
     fn call(&mut self, request: Request<Body>) -> Boxed {
         (self.0)(request)
-    }
-}
-
-/// Keeps a copy of the head while the call lasts.
-struct Keeping(Erased);
-
-/// A copy of the head, and the call.
-struct Kept<F> {
-    head: Box<Request<()>>,
-    future: F,
-}
-
-impl Service<Request<Body>> for Keeping {
-    type Response = Response<Body>;
-    type Error = BoxError;
-    type Future = Kept<Boxed>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Kept<Boxed> {
-        let mut head = Box::new(Request::new(()));
-        *head.method_mut() = request.method().clone();
-        *head.uri_mut() = request.uri().clone();
-        *head.version_mut() = request.version();
-        *head.headers_mut() = request.headers().clone();
-        Kept { head, future: self.0.call(request) }
-    }
-}
-
-impl<F: Future + Unpin> Future for Kept<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        black_box(&self.head);
-        Pin::new(&mut self.future).poll(cx)
     }
 }
 
