@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use http::{Request, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tower_mesh::{
-    Body, Client, Error, ErrorKind, Mesh, Refusal,
+    Body, Client, Error, ErrorKind, Mesh, MeshBuilder, Refusal,
     config::{
         Balancer, Breakers, Budget, CallPriority, Cluster, DropOverload, Endpoint, InFlightBudget,
         Match, PathMatch, Retry, Route, Service, Thresholds, WeightedCluster,
@@ -174,12 +174,24 @@ async fn nobody_waits_for_ever_where_each_connection_ends_with_its_answer() {
 
 #[tokio::test]
 async fn an_attempt_too_many_that_waits_for_a_connection_fails_and_is_not_retried() {
+    no_place_to_wait(Mesh::builder()).await;
+}
+
+#[tokio::test]
+async fn behind_an_endpoint_layer_an_attempt_too_many_fails_as_well_and_blames_nobody() {
+    no_place_to_wait(Mesh::builder().endpoint_layer(tower::layer::util::Identity::new())).await;
+}
+
+async fn no_place_to_wait(builder: MeshBuilder) {
     let slow = Slow::start().await;
     let limits = breakers(|it| {
         it.max_connections = Some(1);
         it.max_pending = Some(1);
     });
-    let (mesh, client) = mesh(cluster([&slow.server], limits)).await;
+    let source = Static::default().cluster("users", cluster([&slow.server], limits));
+    let mesh = builder.source(source).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
     let mut recorded = Recorder::of(&mesh);
     let first = tokio::spawn(fetch(&client, get("/")));
     until(|| slow.server.requests() == 1).await;

@@ -22,10 +22,7 @@ use counting::{Counting, counted};
 use http::{HeaderMap, Request, Version};
 use tower_mesh::{
     Body, Mesh, Retry,
-    config::{
-        Action, AdaptiveConcurrency, Address, AdmissionControl, Authorization, Filter, Protocol,
-        Service, Throttle,
-    },
+    config::{Action, AdaptiveConcurrency, Address, Authorization, Filter, Protocol, Service},
     discover::Static,
 };
 
@@ -88,8 +85,8 @@ fn calls_past_guards_allocate_one_box_for_what_all_of_them_keep() {
         rules.otherwise = Some(Action::Allow);
         Filter::Authorize(rules)
     };
-    let throttle = || Filter::Throttle(Box::new(Throttle::default()));
-    let admission = || Filter::AdmissionControl(Box::new(AdmissionControl::default()));
+    let throttle = || Filter::Throttle(Box::default());
+    let admission = || Filter::AdmissionControl(Box::default());
     let long = Some(Duration::from_secs(600));
     let without = allocations(Vec::new(), None, long);
     for (what, filters, max_requests, boxes) in [

@@ -1,4 +1,4 @@
-//! The load signal of one endpoint: latency, success and calls in flight, on one cache line.
+//! The load signal of one endpoint: latency, success and calls in flight, side by side.
 //!
 //! Latency is a peak EWMA (Finagle): a slower sample replaces it, a faster one is blended in over
 //! the decay time; without a decay time it is the latest sample. Calls that await their head carry
@@ -6,7 +6,7 @@
 //! to the end of its body a call is in flight and of no age: how long a stream lasts is what its
 //! caller wants. Success is an EWMA over outcomes; under one half the endpoint is suspect, and is
 //! probed by single calls at doubling intervals. It is a part of the endpoint's state
-//! (`health/state.rs`), which is on this line, too.
+//! (`health/state.rs`), which stands first.
 
 use super::{
     atomic::{AtomicU64, Ordering::Relaxed},

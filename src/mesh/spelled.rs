@@ -210,7 +210,7 @@ fn of_security(security: &Security) -> String {
 mod tests {
     use super::*;
     use crate::config::{
-        EndpointTls, Fault, HeaderMatch, HeaderPair, IdentityMatch, NamedFilter, SecurityMode,
+        EndpointTls, HeaderMatch, HeaderPair, IdentityMatch, NamedFilter, SecurityMode,
     };
 
     #[test]
@@ -260,6 +260,6 @@ mod tests {
         let redirect = Filter::Redirect(Redirect::default());
         assert_eq!(of_filter(&redirect).unwrap(), "status 302");
         assert_eq!(of_filter(&Filter::Rewrite(Rewrite::default())).unwrap(), "nothing");
-        assert_eq!(of_filter(&Filter::Fault(Box::new(Fault::default()))), None, "it is a guard");
+        assert_eq!(of_filter(&Filter::Fault(Box::default())), None, "it is a guard");
     }
 }

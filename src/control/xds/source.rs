@@ -248,11 +248,10 @@ impl Xds {
     }
 }
 
-/// What tells control planes apart by whom is asked.
+/// What tells control planes apart: who is asked, and as whom.
 fn realm(bootstrap: &Bootstrap) -> String {
-    let servers = bootstrap.every_server().into_iter().map(|server| &*server.uri);
-    let servers = servers.collect::<Vec<_>>().join(" ");
-    format!("{:016x}", twox_hash::XxHash64::oneshot(0, servers.as_bytes()))
+    let identity = format!("{:?}", cache::Identity::of(bootstrap));
+    format!("{:016x}", twox_hash::XxHash64::oneshot(0, identity.as_bytes()))
 }
 
 /// The client of a bootstrap, for the metrics.

@@ -170,6 +170,9 @@ impl Body {
     /// Keeps a place under the service's limit until this response body has ended.
     pub(crate) fn hold(&mut self, limit: Held) {
         match &mut self.kind {
+            // It has ended already, and nobody comes by to give the place back.
+            Kind::Watched(_, watch) if watch.over => {}
+            Kind::Wrapped(wrapped) if wrapped.1.over => {}
             Kind::Watched(_, watch) => watch.limits[0] = limit,
             Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
             Kind::Peeked(peeked) => peeked.1.hold(limit),

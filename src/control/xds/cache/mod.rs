@@ -16,7 +16,7 @@ use std::{path::PathBuf, time::Duration};
 
 #[cfg(fuzzing)]
 pub(crate) use self::format::fuzz as read_any;
-pub(crate) use self::keeper::Keeper;
+pub(crate) use self::{identity::Identity, keeper::Keeper};
 
 /// What the code says of it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -104,16 +104,23 @@ impl Graph {
     /// its parts, which are not known yet, and calls go by another one of its name. That stands in until then.
     pub(super) fn keeps(&mut self, cluster: &Cluster) -> bool {
         let Some(reason) = self.is_away(cluster) else { return false };
-        let serves = match self.published.get(&cluster.name) {
+        self.keeps_good(&cluster.name, reason, true)
+    }
+
+    /// Whether calls go by another cluster of this name, which stands in from now on for what waits, for this
+    /// reason; it is told at once, or when it is brought up to date.
+    pub(super) fn keeps_good(&mut self, name: &Arc<str>, reason: Arc<str>, tells: bool) -> bool {
+        let published = self.published.get(name);
+        let serves = match published {
             Some(Published::Cluster { cluster, endpoints }) => {
                 (!matches!(endpoints, Some(Err(_)))).then_some(cluster)
             }
             Some(Published::Nothing(_)) | None => None,
         };
-        let Some(good) = self.good.get_mut(&cluster.name) else { return false };
+        let Some(good) = self.good.get_mut(name) else { return false };
         let is_in_use = serves == Some(&good.cluster) || good.stands_in.is_some();
         if is_in_use && good.stands_in.is_none() {
-            good.stands_in = Some((reason, None));
+            good.stands_in = Some((reason, published.filter(|_| !tells).cloned()));
         }
         is_in_use
     }
@@ -167,7 +174,8 @@ impl Graph {
     pub(super) fn publish_stand_in(&mut self, name: &Arc<str>) {
         let Some(good) = self.good.get(name) else { return };
         let Some((reason, before)) = &good.stands_in else { return };
-        let Some(now) = self.whole(&self.known.with_secrets_of_now(&good.cluster)) else { return };
+        let cluster = self.known.with_secrets_of_now(&good.cluster);
+        let Some(now) = cluster.and_then(|cluster| self.whole(&cluster)) else { return };
         if before.as_ref() == Some(&now) {
             return;
         }

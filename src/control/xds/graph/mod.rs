@@ -386,12 +386,18 @@ impl Graph {
         }
         let now = match self.known.cluster(&name) {
             // Its secrets are on their way.
-            None => return self.publish_stand_in(&name),
-            // Nobody can be asked for a secret of it, and calls go by another one of its name.
-            Some(Err(Lack { why: Why::Away, .. })) if self.is_published(&name) => {
+            None => {
+                self.keeps_good(&name, "its secrets are on their way".into(), false);
                 return self.publish_stand_in(&name);
             }
-            Some(Err(lack)) => Published::Nothing(lack.clone()),
+            Some(Err(lack)) => {
+                let lack = lack.clone();
+                // Nobody can be asked for a secret of it, and calls go by another one of its name.
+                if lack.why == Why::Away && self.keeps_good(&name, Arc::clone(&lack.reason), true) {
+                    return self.publish_stand_in(&name);
+                }
+                Published::Nothing(lack)
+            }
             Some(Ok(cluster)) => {
                 let cluster = Arc::clone(cluster);
                 match self.whole(&cluster) {
@@ -415,10 +421,6 @@ impl Graph {
             }
             Published::Nothing(lack) => Do::NoCluster { name, lack },
         });
-    }
-
-    fn is_published(&self, cluster: &Arc<str>) -> bool {
-        matches!(self.published.get(cluster), Some(Published::Cluster { .. }))
     }
 
     /// The cluster with its endpoints, or with those that it is made of; nothing while they are on their

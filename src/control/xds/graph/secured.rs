@@ -107,10 +107,12 @@ impl Known {
         Some(filled.map_err(|reason| Lack { reason: reason.into(), why: Why::Refused }))
     }
 
-    /// A cluster that stands in for another one, with what its secrets say now; as it was where they are
-    /// not there.
-    pub(super) fn with_secrets_of_now(&self, cluster: &Arc<Cluster>) -> Arc<Cluster> {
-        let filled = cluster.secrets.as_ref().and_then(|_| self.filled(cluster)?.ok());
-        filled.unwrap_or_else(|| Arc::clone(cluster))
+    /// A cluster that stands in for another one, with what its secrets say now; nothing where they are not
+    /// there: what they said is in use, and is not said again, for others may have newer ones.
+    pub(super) fn with_secrets_of_now(&self, cluster: &Arc<Cluster>) -> Option<Arc<Cluster>> {
+        if cluster.secrets.is_none() {
+            return Some(Arc::clone(cluster));
+        }
+        self.filled(cluster)?.ok()
     }
 }

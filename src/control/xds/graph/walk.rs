@@ -143,12 +143,12 @@ impl Walk<'_> {
                     Filling::Known(Err(lack)) => !self.waits(&lack),
                     Filling::Known(Ok(_)) | Filling::Elsewhere => true,
                 };
-                if let EndpointsFrom::Aggregate(names) = &cluster.endpoints {
-                    return names.clone();
-                }
             }
         }
-        Vec::new()
+        match self.known.said(name).map(|it| &it.endpoints) {
+            Some(EndpointsFrom::Aggregate(names)) => names.clone(),
+            _ => Vec::new(),
+        }
     }
 }
 

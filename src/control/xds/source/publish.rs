@@ -161,6 +161,10 @@ impl Publish {
                 return Err(SILENT.to_owned());
             }
             Do::Cluster { cluster, endpoints, instead_of } => {
+                if cluster.secrets.is_some() {
+                    // What is said of it with its secrets alone.
+                    self.noted(Kind::Cluster, &cluster.name, &cluster.notes);
+                }
                 let published = self.cluster(&cluster, endpoints);
                 if let Some(reason) = instead_of {
                     // It is in use, and not what was asked for.

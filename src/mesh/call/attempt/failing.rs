@@ -21,18 +21,11 @@ impl Attempt {
     ) -> Error {
         self.state = State::Done;
         let (outcome, is_refusal) = (outcome_of(&error), error.is_refusal());
-        let mut error = Error::from(error);
+        let error = Error::from(error);
         self.finish(caller, outcome, error.kind());
         self.original.restore(way.request, caller.https);
-        self.met = Met::NeverSent;
-        if is_refusal {
-            self.met = Met::Fatal;
-            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
-                node.meter.refused(Refusal::MaxPending);
-                error = refusals::pending(error, node.meter.cluster());
-            }
-        }
-        error
+        self.met = if is_refusal { Met::Fatal } else { Met::NeverSent };
+        if is_refusal { self.no_room(error) } else { error }
     }
 
     /// The protocol of its connection cannot carry it.
@@ -117,7 +110,10 @@ impl Attempt {
         let unsent = error.take_unsent().filter(|_| stages.leaf.is_none());
         *way.request = unsent.map(|unsent| *unsent);
         self.original.restore(way.request, caller.https);
+        // A limit of this mesh, or of a layer, has no room: no endpoint is to blame, nor is another asked.
+        let is_refusal = error.refusal().is_some() && error.service_name().is_none();
         let met = match error.kind() {
+            _ if is_refusal => Met::Fatal,
             _ if way.request.is_some() => Met::NeverSent,
             _ if error.is_worked_on() => Met::Reset,
             ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
@@ -134,7 +130,7 @@ impl Attempt {
         // A connection that was closed while idle says nothing about its endpoint.
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         let outcome = match (met, error.kind()) {
-            _ if blameless => Outcome::Ignored,
+            _ if blameless || is_refusal => Outcome::Ignored,
             (_, ErrorKind::Shutdown) => Outcome::Ignored,
             // This mesh's own word of the request, not that of a mesh behind the leaf.
             (_, ErrorKind::InvalidRequest) if error.service_name().is_none() => Outcome::Ignored,
@@ -145,6 +141,17 @@ impl Attempt {
         };
         self.finish(caller, outcome, error.kind());
         self.met = met;
+        if is_refusal && error.refusal() == Some(Refusal::MaxPending) {
+            return self.no_room(error);
+        }
         error
+    }
+
+    /// No more attempts may wait for a connection of its cluster.
+    fn no_room(&self, error: Error) -> Error {
+        let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
+        let Some(node) = node else { return error };
+        node.meter.refused(Refusal::MaxPending);
+        refusals::pending(error, node.meter.cluster())
     }
 }

@@ -160,15 +160,27 @@ fn another_secret_that_is_on_its_way_takes_nothing_away() {
     assert_eq!(world.done, ["watch SDS newer"]);
     // What of it was in use is followed.
     assert!(world.watched().contains(&"SDS own".to_owned()));
+    world.done.clear();
+    world.tell(endpoints("blue", &["10.0.0.2:80"]));
+    assert_eq!(
+        (&*world.clusters["blue"], &*world.done),
+        ("10.0.0.2:80", &["again blue".to_owned()][..])
+    );
     world.graph.told(
         Kind::Secret,
         "newer",
         Err(Lack { reason: "nobody can be asked".into(), why: Why::Away }),
     );
     world.settle();
-    assert_eq!(world.clusters["blue"], "10.0.0.1:80");
+    world.done.clear();
+    world.tell(endpoints("blue", &["10.0.0.3:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.3:80");
+    world.tell(own("own", "renewed"));
+    assert_eq!(world.done, ["again blue", "again blue"]);
+    world.done.clear();
     world.tell(own("newer", "first"));
-    assert_eq!(world.done, ["watch SDS newer", "cluster blue", "unwatch SDS own"]);
+    assert_eq!(world.done, ["cluster blue", "unwatch SDS own"]);
+    assert_eq!(world.clusters["blue"], "10.0.0.3:80");
 }
 
 #[test]

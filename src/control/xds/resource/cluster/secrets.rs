@@ -3,8 +3,9 @@
 //! A cluster whose keys or roots are resources of their own is read twice: when it comes, to know which
 //! secrets it names and whether all else of it is right, and again with what they say, as if that stood in
 //! the cluster. So names that a secret expects are enforced as those of a cluster are, and what a
-//! secret says beside it narrows as much. What stands in a secret has one name whatever it says: a key
-//! that is renewed takes the place of the one before, and connections go on.
+//! secret says beside it narrows as much. A key, and roots alone, have one name whatever they are: what is
+//! renewed takes the place of what was there, and connections go on. Roots that come with names to expect have
+//! a name for both: no moment trusts the roots of one version by the names of another.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,7 +73,7 @@ pub(in super::super) fn secret(
         None => return other(walk, "none"),
     };
     let secret = Secret { name: name.as_str().into(), content, notes: Vec::new() };
-    // What cannot be used is refused where it stands.
+    // What cannot be used is refused where it stands, but for what PEM holds: that is found out where keys are.
     let mut own = Own::default();
     let reader = &mut Reader::new(context, &mut own);
     match &secret.content {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::Arc,
 };
 
@@ -22,6 +23,8 @@ use envoy_types::pb::envoy::{
         tls_parameters::TlsProtocol,
     },
 };
+
+use prost::Message as _;
 
 use super::{
     super::{
@@ -70,6 +73,8 @@ pub(super) struct Reader<'a> {
 const PEER_EXCHANGE: &str = "istio-peer-exchange";
 /// The longest name that may be asked for.
 const LONGEST_NAME: usize = 255;
+/// What stands for a name that is not known yet; it is nobody's.
+const AWAITED: &str = "awaited.invalid";
 const NOT_YET: &str = "not supported yet";
 const ENFORCED: &str = "not supported yet, and it would narrow who is accepted";
 
@@ -300,7 +305,13 @@ impl<'a> Reader<'a> {
                     format!("file:{path}")
                 }
                 Said::Inline(roots) => {
-                    let name = self.inline_name("roots", &roots);
+                    // Roots that come with names to expect are trusted with these, and with no others: not before
+                    // them, nor after.
+                    let is_alone = match_typed_subject_alt_names.is_empty()
+                        && match_subject_alt_names.is_empty()
+                        && max_verify_depth.is_none();
+                    let bound = (!is_alone).then(|| pb.encode_to_vec());
+                    let name = self.inline_name("roots", &roots, bound.as_deref());
                     files.pem = Some(Arc::new(Pem { pair: None, roots: Some(roots) }));
                     name
                 }
@@ -390,7 +401,7 @@ impl<'a> Reader<'a> {
                 // Whom it expects is not known yet: all that depends on it is read again with it.
                 None => {
                     security.roots = Some(awaited());
-                    security.identities.push(IdentityMatch::Exact(secret.name.clone()));
+                    security.identities.push(IdentityMatch::Exact(AWAITED.to_owned()));
                 }
             },
         }
@@ -422,23 +433,23 @@ impl<'a> Reader<'a> {
         read
     }
 
-    /// What the mesh calls what stands in a resource itself: of a secret always the same, else the same
-    /// for the same content.
-    fn inline_name(&self, kind: &str, content: &[u8]) -> String {
-        match &self.within {
-            Some(secret) if secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                format!("xds.secret.{}.{secret}", self.context.realm)
-            }
-            // A name of the mesh's own that any secret may have.
-            Some(secret) => {
-                let hash = twox_hash::XxHash64::oneshot(0, secret.as_bytes());
-                format!("xds.secret.{}.{hash:016x}", self.context.realm)
-            }
-            None => {
-                let hash = twox_hash::XxHash64::oneshot(0, content);
-                format!("xds.inline.{kind}.{hash:016x}")
-            }
+    /// What the mesh calls what stands in a resource itself: of a secret the same as long as what it is
+    /// `bound` to is, else the same for the same content.
+    fn inline_name(&self, kind: &str, content: &[u8], bound: Option<&[u8]>) -> String {
+        let hash = |content: &[u8]| twox_hash::XxHash64::oneshot(0, content);
+        let Some(secret) = &self.within else {
+            return format!("xds.inline.{kind}.{:016x}", hash(content));
+        };
+        let realm = &self.context.realm;
+        let mut name = if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            format!("xds.secret.{realm}.{secret}")
+        } else {
+            format!("xds.secret.{realm}.{:016x}", hash(secret.as_bytes()))
+        };
+        if let Some(bound) = bound {
+            let _written = write!(name, ".{:016x}", hash(bound));
         }
+        name
     }
 
     pub(super) fn own_files(
@@ -481,7 +492,7 @@ impl<'a> Reader<'a> {
                 name
             }
             (Said::Inline(chain), Said::Inline(key)) => {
-                let name = self.inline_name("pair", &chain);
+                let name = self.inline_name("pair", &chain, None);
                 files.pem = Some(Arc::new(Pem { pair: Some((chain, key)), roots: None }));
                 name
             }
@@ -505,7 +516,7 @@ impl<'a> Reader<'a> {
 /// What stands for a secret until it is known: what is read so far is used by nobody.
 fn awaited() -> CertificateRef {
     let mut reference = CertificateRef::default();
-    reference.provider = "awaited".to_owned();
+    reference.provider = AWAITED.to_owned();
     reference
 }
 
