@@ -207,3 +207,45 @@ async fn a_route_has_a_limit_of_its_own_whose_count_outlives_updates() {
     let error = client.send(get("/reports")).await.unwrap_err();
     assert!(error.to_string().contains("`max_requests` of the service"), "{error}");
 }
+
+/// Of a call that may be sent again by its code, the first frame of the answer is looked at: here it is the
+/// last one, too.
+#[cfg(feature = "testing")]
+#[tokio::test(start_paused = true)]
+async fn the_place_of_a_grpc_call_is_free_at_its_end_though_its_answer_is_kept() {
+    use http_body_util::BodyExt;
+    use tower_mesh::{
+        Mesh, Retry,
+        config::{Protocol, Service},
+        discover::Static,
+        testing::{Fault, Network},
+    };
+
+    let network = Network::new();
+    let trailers = || Some(Fault::GrpcTrailers { code: 5, messages: 0 });
+    let endpoint = network.endpoint("10.0.0.1:80").grpc("hi").script([trailers(), trailers()]);
+    let mut limited = Service::default();
+    limited.policy.max_requests = Some(1);
+    limited.policy.retry = Some(Retry::idempotent());
+    let mut cluster = tower_mesh::config::Cluster::default();
+    cluster.protocol = Some(Protocol::Http2);
+    cluster.endpoints = vec![tower_mesh::config::Endpoint::new(endpoint.address())];
+    let source = Static::default().cluster(SERVICE, cluster).service(SERVICE, limited);
+    let mesh = Mesh::builder().source(source).connect_layer(network.clone()).build().unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    let ask = || {
+        let request = Request::post("/pkg.Greeter/Hi").header("content-type", "application/grpc");
+        request.body(Body::empty()).unwrap()
+    };
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut response = client.send(ask()).await.unwrap();
+        let mut frames = 0;
+        while let Some(frame) = response.body_mut().frame().await {
+            assert_eq!(frame.unwrap().trailers_ref().unwrap()["grpc-status"], "5");
+            frames += 1;
+        }
+        assert_eq!(frames, 1);
+        kept.push(response);
+    }
+}
