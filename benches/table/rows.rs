@@ -123,10 +123,10 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard More(2.0) "allocations, 32 at a time"
         "allocations.traced.traced_32.root_off"
         beside HYPER_TRACED "allocations.traced.bare_32.traced";
-    G2a Hard Percent(8.0) held Percent(13.0) "full path with a meter provider: instructions, one at a time"
+    G2a Hard Percent(8.0) held Percent(12.0) "full path with a meter provider: instructions, one at a time"
         "all.traced.traced_1.metered"
         beside HYPER_TIMEOUT "all.traced.bare_1.timeout";
-    G2a Hard Percent(8.0) held Percent(14.0) "the same, 32 at a time"
+    G2a Hard Percent(8.0) held Percent(13.5) "the same, 32 at a time"
         "all.traced.traced_32.metered"
         beside HYPER_TIMEOUT "all.traced.bare_32.timeout";
     G2a Hard More(2.0) "allocations, one at a time"
@@ -135,10 +135,10 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard More(2.0) "allocations, 32 at a time"
         "allocations.traced.traced_32.metered"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
-    G2a Hard Percent(8.0) held Percent(15.0) "with a tracer and a meter provider: instructions, one at a time"
+    G2a Hard Percent(8.0) held Percent(14.0) "with a tracer and a meter provider: instructions, one at a time"
         "all.traced.traced_1.both"
         beside HYPER_TRACED "all.traced.bare_1.traced";
-    G2a Hard Percent(8.0) held Percent(16.0) "the same, 32 at a time"
+    G2a Hard Percent(8.0) held Percent(15.0) "the same, 32 at a time"
         "all.traced.traced_32.both"
         beside HYPER_TRACED "all.traced.bare_32.traced";
     G2a Hard More(2.0) "allocations, one at a time"
@@ -180,10 +180,10 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard Percent(12.0) held Percent(14.0) "the same, 32 at a time"
         "all.traced.traced_32.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
-    G2b Hard More(4.0) held More(7.5) "allocations, one at a time"
+    G2b Hard More(4.0) held More(6.5) "allocations, one at a time"
         "allocations.traced.traced_1.armed_parent_off"
         beside HYPER_TRACED "allocations.traced.bare_1.traced";
-    G2b Hard More(4.0) held More(7.5) "allocations, 32 at a time"
+    G2b Hard More(4.0) held More(6.5) "allocations, 32 at a time"
         "allocations.traced.traced_32.armed_parent_off"
         beside HYPER_TRACED "allocations.traced.bare_32.traced";
     G2b Hard Percent(12.0) held Percent(15.0) "with a tracer whose sampler wants nothing: instructions, one at a time"
@@ -198,7 +198,7 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard More(4.0) "allocations, 32 at a time"
         "allocations.traced.traced_32.armed_root_off"
         beside HYPER_TRACED "allocations.traced.bare_32.traced";
-    G2b Hard Percent(12.0) held Percent(16.5) "with a meter provider: instructions, one at a time"
+    G2b Hard Percent(12.0) held Percent(16.0) "with a meter provider: instructions, one at a time"
         "all.traced.traced_1.armed_metered"
         beside HYPER_TIMEOUT "all.traced.bare_1.timeout";
     G2b Hard Percent(12.0) held Percent(17.0) "the same, 32 at a time"
@@ -210,32 +210,32 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard More(4.0) "allocations, 32 at a time"
         "allocations.traced.traced_32.armed_metered"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
-    G2b Hard Percent(12.0) held Percent(20.0) "with a tracer and a meter provider: instructions, one at a time"
+    G2b Hard Percent(12.0) held Percent(19.5) "with a tracer and a meter provider: instructions, one at a time"
         "all.traced.traced_1.armed_both"
         beside HYPER_TRACED "all.traced.bare_1.traced";
-    G2b Hard Percent(12.0) held Percent(20.5) "the same, 32 at a time"
+    G2b Hard Percent(12.0) held Percent(19.0) "the same, 32 at a time"
         "all.traced.traced_32.armed_both"
         beside HYPER_TRACED "all.traced.bare_32.traced";
-    G2b Hard More(4.0) held More(7.5) "allocations, one at a time"
+    G2b Hard More(4.0) held More(6.5) "allocations, one at a time"
         "allocations.traced.traced_1.armed_both"
         beside HYPER_TRACED "allocations.traced.bare_1.traced";
-    G2b Hard More(4.0) held More(7.5) "allocations, 32 at a time"
+    G2b Hard More(4.0) held More(6.5) "allocations, 32 at a time"
         "allocations.traced.traced_32.armed_both"
         beside HYPER_TRACED "allocations.traced.bare_32.traced";
     // The same, and all of traffic management beside it, none of which has anything to do.
-    G2c Hard Percent(12.0) held Percent(27.5) "traffic management configured and idle: instructions, one at a time"
+    G2c Hard Percent(12.0) held Percent(18.5) "traffic management configured and idle: instructions, one at a time"
         "path.mesh_1.idle"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
-    G2c Hard Percent(12.0) held Percent(32.0) "instructions, 32 at a time"
+    G2c Hard Percent(12.0) held Percent(20.5) "instructions, 32 at a time"
         "path.mesh_32.idle"
         beside HYPER_TIMEOUT "path.bare_32.timeout";
     G2c Report Told "the same beside a mesh with its retry armed: instructions, one at a time"
         "path.mesh_1.idle"
         beside "full path, retry armed" "path.mesh_1.armed";
-    G2c Hard More(4.0) held More(15.0) "allocations, one at a time"
+    G2c Hard More(4.0) held More(5.0) "allocations, one at a time"
         "allocations.path.mesh_1.idle"
         beside HYPER_TIMEOUT "allocations.path.bare_1.timeout";
-    G2c Hard More(4.0) held More(15.0) "allocations, 32 at a time"
+    G2c Hard More(4.0) held More(5.5) "allocations, 32 at a time"
         "allocations.path.mesh_32.idle"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
     // Under a generated tonic client.
@@ -423,14 +423,16 @@ pub(crate) const ROWS: &[Row] = rows! {
         "allocations.pick.client_weighted";
     G4 Hard AtMost(0.0) "allocations per pick, priorities and localities"
         "allocations.pick.planned";
-    // The policy path above nothing.
+    // The policy path above nothing. Until 2026-11-27 a mesh copied the head of each request to an own leaf, and
+    // so did its ground (`leaf`), which did not count. Neither does now: the mesh alone takes 4 to 6 allocations less,
+    // and what is held of G5b beside the ground is more than before by what the ground has lost.
     G5a Hard AtMost(1200.0) held AtMost(6600.0) "policy path, not armed: instructions added by the mesh"
         "layers.unarmed.mesh - layers.unarmed.leaf"
         beside TOWER "layers.unarmed.tower_mesh - layers.unarmed.nothing";
     G5a Report Told "the same"
         "layers.unarmed.mesh - layers.unarmed.leaf"
         beside RESILIENCE "layers.unarmed.resilience - layers.unarmed.nothing";
-    G5a Hard AtMost(0.0) held AtMost(7.0) "allocations added to a leaf without a box"
+    G5a Hard AtMost(0.0) held AtMost(1.0) "allocations added to a leaf without a box"
         "allocations.layers.unarmed.mesh - allocations.layers.unarmed.nothing"
         beside TOWER "allocations.layers.unarmed.tower_mesh - allocations.layers.unarmed.nothing";
     G5a Hard AtMost(0.0) "allocations added to a boxed leaf"
@@ -439,16 +441,16 @@ pub(crate) const ROWS: &[Row] = rows! {
     G5a Report Told "instructions added by our layers and a pick"
         "layers.unarmed.layers - layers.unarmed.header"
         beside TOWER "layers.unarmed.tower_mesh - layers.unarmed.nothing";
-    G5b Hard AtMost(2600.0) held AtMost(8300.0) "policy path, armed: instructions added by the mesh"
+    G5b Hard AtMost(2600.0) held AtMost(8700.0) "policy path, armed: instructions added by the mesh"
         "layers.armed.mesh - layers.unarmed.leaf"
         beside TOWER "layers.armed.tower_mesh - layers.unarmed.nothing";
     G5b Report Told "the same"
         "layers.armed.mesh - layers.unarmed.leaf"
         beside RESILIENCE "layers.armed.resilience - layers.unarmed.nothing";
-    G5b Hard AtMost(2.0) held AtMost(9.0) "allocations added to a leaf without a box"
+    G5b Hard AtMost(2.0) held AtMost(5.0) "allocations added to a leaf without a box"
         "allocations.layers.armed.mesh - allocations.layers.unarmed.nothing"
         beside TOWER "allocations.layers.armed.tower_mesh - allocations.layers.unarmed.nothing";
-    G5b Hard AtMost(2.0) "allocations added to a boxed leaf"
+    G5b Hard AtMost(2.0) held AtMost(3.0) "allocations added to a boxed leaf"
         "allocations.layers.armed.mesh - allocations.layers.unarmed.leaf"
         beside TOWER "allocations.layers.armed.tower_mesh - allocations.layers.unarmed.nothing";
     G5b Report Told "instructions added by our layers and a pick"
