@@ -9,14 +9,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt::{self, Write as _},
     sync::Arc,
 };
 
 use envoy_types::pb::envoy::{
-    config::cluster::v3::Cluster as Pb,
+    config::{cluster::v3::Cluster as Pb, core::v3::config_source::ConfigSourceSpecifier},
     extensions::transport_sockets::tls::v3::{
-        CertificateValidationContext, Secret as PbSecret, TlsCertificate, secret::Type,
+        CertificateValidationContext, SdsSecretConfig, Secret as PbSecret, TlsCertificate,
+        secret::Type,
     },
 };
 
@@ -28,7 +29,10 @@ use super::{
     },
     tls::{Own, Reader},
 };
-use crate::config::{CertificateRef, ClusterSecurity};
+use crate::config::{CertificateRef, ClusterSecurity, IdentityFiles, IdentityMatch};
+
+/// What stands for a name that is not known yet; it is nobody's.
+const AWAITED: &str = "awaited.invalid";
 
 /// A secret. Its keys are never printed.
 #[derive(Clone, PartialEq)]
@@ -92,6 +96,116 @@ pub(in super::super) fn secret(
 
 fn other(walk: &Walk, what: &str) -> Result<Secret> {
     walk.refuse("type", what, "must be `tls_certificate` or `validation_context`")
+}
+
+/// What stands for a secret until it is known: what is read so far is used by nobody.
+fn awaited() -> CertificateRef {
+    let mut reference = CertificateRef::default();
+    reference.provider = AWAITED.to_owned();
+    reference
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    pub(super) fn own_secret(
+        &mut self,
+        walk: &mut Walk,
+        secret: &SdsSecretConfig,
+    ) -> Result<CertificateRef> {
+        if let Some(provider) = self.context.secrets.get(&secret.name) {
+            let mut reference = CertificateRef::default();
+            reference.provider.clone_from(provider);
+            return Ok(reference);
+        }
+        //= Istio: the name says the files
+        let named = secret.name.strip_prefix("file-cert:").and_then(|it| it.split_once('~'));
+        let Some((certificate, key)) = named else {
+            return match self.resource(walk, secret)? {
+                Some(given) => given.own(self, walk),
+                None => Ok(awaited()),
+            };
+        };
+        let mut files = IdentityFiles::default();
+        files.certificate = Some(certificate.to_owned());
+        files.key = Some(key.to_owned());
+        Ok(self.files(secret.name.clone(), files))
+    }
+
+    pub(super) fn roots_of_secret(
+        &mut self,
+        walk: &mut Walk,
+        secret: &SdsSecretConfig,
+        security: &mut ClusterSecurity,
+    ) -> Result<()> {
+        if let Some(provider) = self.context.secrets.get(&secret.name) {
+            let mut reference = CertificateRef::default();
+            reference.provider.clone_from(provider);
+            security.roots = Some(reference);
+            return Ok(());
+        }
+        match secret.name.strip_prefix("file-root:") {
+            Some("system") => security.system_roots = Some(true),
+            Some(path) => {
+                let mut files = IdentityFiles::default();
+                files.roots = Some(path.to_owned());
+                security.roots = Some(self.files(secret.name.clone(), files));
+            }
+            None => match self.resource(walk, secret)? {
+                Some(given) => given.trust(self, walk, security)?,
+                // Whom it expects is not known yet: all that depends on it is read again with it.
+                None => {
+                    security.roots = Some(awaited());
+                    security.identities.push(IdentityMatch::Exact(AWAITED.to_owned()));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// A secret that is a resource of the stream that this came from; nothing while it is not known.
+    fn resource(&mut self, walk: &Walk, secret: &SdsSecretConfig) -> Result<Option<Arc<Secret>>> {
+        let SdsSecretConfig { name, sds_config } = secret;
+        let source = sds_config.as_ref().and_then(|it| it.config_source_specifier.as_ref());
+        let is_of_stream =
+            matches!(source, Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)));
+        if name.is_empty() || !is_of_stream {
+            let reason = "is no secret that is known here: must be of the bootstrap, or its `sds_config` \
+                          `ads` or `self`";
+            return walk.refuse("name", name, reason);
+        }
+        let name: Arc<str> = name.as_str().into();
+        let given = self.context.given.get(&name).cloned();
+        self.own.secrets.insert(name);
+        Ok(given)
+    }
+
+    /// Reads what stands in a secret.
+    pub(super) fn within<T>(&mut self, secret: &Arc<str>, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.within.replace(Arc::clone(secret));
+        let read = read(self);
+        self.within = before;
+        read
+    }
+
+    /// What the mesh calls what stands in a resource itself: of a secret the same as long as what it is
+    /// `bound` to is, else the same for the same content.
+    pub(super) fn inline_name(&self, kind: &str, content: &[u8], bound: Option<&[u8]>) -> String {
+        let hash = |content: &[u8]| twox_hash::XxHash64::oneshot(0, content);
+        let Some(secret) = &self.within else {
+            return format!("xds.inline.{kind}.{:016x}", hash(content));
+        };
+        let realm = &self.context.realm;
+        let mut name = if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            format!("xds.secret.{realm}.{secret}")
+        } else {
+            format!("xds.secret.{realm}.{:016x}", hash(secret.as_bytes()))
+        };
+        if let Some(bound) = bound {
+            let _written = write!(name, ".{:016x}", hash(bound));
+        }
+        name
+    }
 }
 
 // === impl Secret ===

@@ -5,16 +5,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     sync::Arc,
 };
 
 use envoy_types::pb::envoy::{
-    config::core::v3::{DataSource, config_source::ConfigSourceSpecifier, data_source::Specifier},
+    config::core::v3::{DataSource, data_source::Specifier},
     extensions::transport_sockets::tls::v3::{
         CertificateProviderPluginInstance as Instance, CertificateValidationContext,
-        CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate, TlsParameters,
-        UpstreamTlsContext,
+        CommonTlsContext, SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext,
         common_tls_context::{
             CertificateProviderInstance as OldInstance, CombinedCertificateValidationContext,
             ValidationContextType,
@@ -23,17 +21,13 @@ use envoy_types::pb::envoy::{
         tls_parameters::TlsProtocol,
     },
 };
-
 use prost::Message as _;
 
-use super::{
-    super::{
-        Context,
-        read::{self, bools, u32s},
-        text,
-        walk::{IGNORED, Result, Walk},
-    },
-    secrets::Secret,
+use super::super::{
+    Context,
+    read::{self, bools, u32s},
+    text,
+    walk::{IGNORED, Result, Walk},
 };
 use crate::config::{
     CertificateRef, ClusterSecurity, IdentityFiles, IdentityMatch, SanKind, SanMatch, SecurityMode,
@@ -63,18 +57,16 @@ pub(super) struct Own {
 
 /// What of a context is read beside it.
 pub(super) struct Reader<'a> {
-    context: &'a Context,
-    own: &'a mut Own,
+    pub(super) context: &'a Context,
+    pub(super) own: &'a mut Own,
     /// The secret that is read, which names what stands in it: content that comes after it takes its place.
-    within: Option<Arc<str>>,
+    pub(super) within: Option<Arc<str>>,
 }
 
 /// What Istio's proxies offer where they tell each other of themselves, ahead of TCP.
 const PEER_EXCHANGE: &str = "istio-peer-exchange";
 /// The longest name that may be asked for.
 const LONGEST_NAME: usize = 255;
-/// What stands for a name that is not known yet; it is nobody's.
-const AWAITED: &str = "awaited.invalid";
 const NOT_YET: &str = "not supported yet";
 const ENFORCED: &str = "not supported yet, and it would narrow who is accepted";
 
@@ -357,101 +349,6 @@ impl<'a> Reader<'a> {
         Ok(reference)
     }
 
-    fn own_secret(&mut self, walk: &mut Walk, secret: &SdsSecretConfig) -> Result<CertificateRef> {
-        if let Some(provider) = self.context.secrets.get(&secret.name) {
-            let mut reference = CertificateRef::default();
-            reference.provider.clone_from(provider);
-            return Ok(reference);
-        }
-        //= Istio: the name says the files
-        let named = secret.name.strip_prefix("file-cert:").and_then(|it| it.split_once('~'));
-        let Some((certificate, key)) = named else {
-            return match self.resource(walk, secret)? {
-                Some(given) => given.own(self, walk),
-                None => Ok(awaited()),
-            };
-        };
-        let mut files = IdentityFiles::default();
-        files.certificate = Some(certificate.to_owned());
-        files.key = Some(key.to_owned());
-        Ok(self.files(secret.name.clone(), files))
-    }
-
-    fn roots_of_secret(
-        &mut self,
-        walk: &mut Walk,
-        secret: &SdsSecretConfig,
-        security: &mut ClusterSecurity,
-    ) -> Result<()> {
-        if let Some(provider) = self.context.secrets.get(&secret.name) {
-            let mut reference = CertificateRef::default();
-            reference.provider.clone_from(provider);
-            security.roots = Some(reference);
-            return Ok(());
-        }
-        match secret.name.strip_prefix("file-root:") {
-            Some("system") => security.system_roots = Some(true),
-            Some(path) => {
-                let mut files = IdentityFiles::default();
-                files.roots = Some(path.to_owned());
-                security.roots = Some(self.files(secret.name.clone(), files));
-            }
-            None => match self.resource(walk, secret)? {
-                Some(given) => given.trust(self, walk, security)?,
-                // Whom it expects is not known yet: all that depends on it is read again with it.
-                None => {
-                    security.roots = Some(awaited());
-                    security.identities.push(IdentityMatch::Exact(AWAITED.to_owned()));
-                }
-            },
-        }
-        Ok(())
-    }
-
-    /// A secret that is a resource of the stream that this came from; nothing while it is not known.
-    fn resource(&mut self, walk: &Walk, secret: &SdsSecretConfig) -> Result<Option<Arc<Secret>>> {
-        let SdsSecretConfig { name, sds_config } = secret;
-        let source = sds_config.as_ref().and_then(|it| it.config_source_specifier.as_ref());
-        let is_of_stream =
-            matches!(source, Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)));
-        if name.is_empty() || !is_of_stream {
-            let reason = "is no secret that is known here: must be of the bootstrap, or its `sds_config` \
-                          `ads` or `self`";
-            return walk.refuse("name", name, reason);
-        }
-        let name: Arc<str> = name.as_str().into();
-        let given = self.context.given.get(&name).cloned();
-        self.own.secrets.insert(name);
-        Ok(given)
-    }
-
-    /// Reads what stands in a secret.
-    pub(super) fn within<T>(&mut self, secret: &Arc<str>, read: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.within.replace(Arc::clone(secret));
-        let read = read(self);
-        self.within = before;
-        read
-    }
-
-    /// What the mesh calls what stands in a resource itself: of a secret the same as long as what it is
-    /// `bound` to is, else the same for the same content.
-    fn inline_name(&self, kind: &str, content: &[u8], bound: Option<&[u8]>) -> String {
-        let hash = |content: &[u8]| twox_hash::XxHash64::oneshot(0, content);
-        let Some(secret) = &self.within else {
-            return format!("xds.inline.{kind}.{:016x}", hash(content));
-        };
-        let realm = &self.context.realm;
-        let mut name = if secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            format!("xds.secret.{realm}.{secret}")
-        } else {
-            format!("xds.secret.{realm}.{:016x}", hash(secret.as_bytes()))
-        };
-        if let Some(bound) = bound {
-            let _written = write!(name, ".{:016x}", hash(bound));
-        }
-        name
-    }
-
     pub(super) fn own_files(
         &mut self,
         walk: &mut Walk,
@@ -505,19 +402,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Files that the mesh is to read under this name.
-    fn files(&mut self, name: String, files: IdentityFiles) -> CertificateRef {
+    pub(super) fn files(&mut self, name: String, files: IdentityFiles) -> CertificateRef {
         let mut reference = CertificateRef::default();
         reference.provider.clone_from(&name);
         self.own.files.insert(name, files);
         reference
     }
-}
-
-/// What stands for a secret until it is known: what is read so far is used by nobody.
-fn awaited() -> CertificateRef {
-    let mut reference = CertificateRef::default();
-    reference.provider = AWAITED.to_owned();
-    reference
 }
 
 fn new(old: &OldInstance) -> Instance {
