@@ -20,6 +20,7 @@ use self::keeping::fit;
 use super::{
     dial::Aborted,
     figures::{self, Counted},
+    mail::Teller,
     one::{self, Closed, Event, Requests, Way},
     reports::{self, Means, Report, Reports, Said},
 };
@@ -41,7 +42,7 @@ use crate::{
 pub(super) enum Input<D: Decode> {
     Join {
         subscriber: u64,
-        tell: UnboundedSender<Batch<D::Resource>>,
+        tell: Teller<D::Resource>,
         /// What an earlier process knew may be used, and is kept there.
         cache: Option<cache::Settings>,
     },
@@ -80,12 +81,8 @@ pub(super) enum Input<D: Decode> {
         stream: u64,
         event: Event,
     },
-    /// Whoever was told of this message has done what follows from it.
-    Worked {
-        server: ServerId,
-        stream: u64,
-        message: u64,
-    },
+    /// One that was told of this message has done what follows from it.
+    Worked(Work),
     /// What is known was written for a later process, or could not be.
     Saved(Result<(), String>),
     /// Somebody wants to see it.
@@ -102,7 +99,8 @@ pub(crate) struct Batch<R> {
     /// The task that tells has ended before its time, and why nobody begins it again at once: nothing new
     /// is heard until then.
     pub(crate) lost: Option<String>,
-    _working: Option<Arc<Working>>,
+    /// The messages that it came by.
+    pub(super) working: Vec<Working>,
 }
 
 /// What is wrong with the cache; or nothing.
@@ -111,7 +109,7 @@ pub(crate) struct Flaw(pub(crate) Option<Arc<str>>);
 
 impl<R> Default for Batch<R> {
     fn default() -> Self {
-        Self { told: Vec::new(), cache: None, lost: None, _working: None }
+        Self { told: Vec::new(), cache: None, lost: None, working: Vec::new() }
     }
 }
 
@@ -130,14 +128,25 @@ pub(crate) struct Told<R> {
     pub(crate) watched: Watched<R>,
 }
 
-/// A message is being worked on.
-struct Working(Box<dyn Fn() + Send + Sync>);
+/// A message, and one that was told of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Work {
+    subscriber: u64,
+    server: ServerId,
+    stream: u64,
+    message: u64,
+}
+
+/// A message is being worked on by a subscriber, until this is dropped.
+pub(super) struct Working(Box<dyn Fn() + Send + Sync>);
 
 pub(super) struct Driver<D: Decode> {
     client: Client<D>,
     ways: Vec<Arc<Way>>,
     live: HashMap<ServerId, Live>,
-    subscribers: BTreeMap<u64, UnboundedSender<Batch<D::Resource>>>,
+    subscribers: BTreeMap<u64, Teller<D::Resource>>,
+    /// Those that have not worked off a message in time, until they have: nobody waits for them.
+    late: BTreeSet<u64>,
     topics: HashMap<(Kind, Arc<str>), BTreeSet<u64>>,
     /// What is to be told next.
     batches: BTreeMap<u64, Vec<Told<D::Resource>>>,
@@ -159,14 +168,21 @@ struct Live {
     stream: u64,
     requests: Requests,
     worked: Arc<Semaphore>,
-    /// The number of the message that is being worked on, and until when that is waited for.
-    working: Option<Instant>,
+    /// Who is working on the last message.
+    working: Option<Waited>,
+    /// The number of that message.
     message: u64,
     _task: Aborted,
 }
 
-/// Whoever has not worked off a message by then is not waited for: a mesh that hangs must not keep
-/// the others from what is new.
+/// Who is waited for before the next message is read, and how long.
+struct Waited {
+    until: Instant,
+    subscribers: BTreeSet<u64>,
+}
+
+/// Whoever has not worked off a message by then is not waited for any more, nor with what comes after it,
+/// until it has: a mesh that hangs must not keep the others from what is new.
 const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is read at once before anything is done: so that one request says all of it.
 const AT_ONCE: usize = 1024;
@@ -217,6 +233,7 @@ where
             ways: servers.into_iter().map(way).collect(),
             live: HashMap::new(),
             subscribers: BTreeMap::new(),
+            late: BTreeSet::new(),
             topics: HashMap::new(),
             batches: BTreeMap::new(),
             bootstrap: Arc::clone(bootstrap),
@@ -296,15 +313,7 @@ where
                 self.unwatch(now, subscriber, kind, &name);
             }
             Input::Stream { server, stream, event } => self.stream(now, server, stream, event),
-            Input::Worked { server, stream, message } => {
-                if let Some(live) = self.live.get_mut(&server)
-                    && live.stream == stream
-                    && live.message == message
-                    && live.working.take().is_some()
-                {
-                    live.worked.add_permits(1);
-                }
-            }
+            Input::Worked(work) => self.worked(work),
             Input::Saved(result) => {
                 if let Some(keeper) = &mut self.keeper {
                     keeper.saved(now, result);
@@ -352,6 +361,8 @@ where
         self.leave_cache(subscriber);
         self.subscribers.remove(&subscriber);
         self.batches.remove(&subscriber);
+        self.late.remove(&subscriber);
+        self.live.values_mut().for_each(|live| live.done(subscriber));
         let topics = self.topics.iter().filter(|(_, watchers)| watchers.contains(&subscriber));
         let topics: Vec<(Kind, Arc<str>)> = topics.map(|(topic, _)| topic.clone()).collect();
         for (kind, name) in topics {
@@ -371,7 +382,6 @@ where
             Event::Received(message) => {
                 self.reports.look_again();
                 live.message += 1;
-                live.working = now.checked_add(WORK_TIMEOUT);
                 let number = live.message;
                 self.received(now, server, stream, number, message);
             }
@@ -393,17 +403,20 @@ where
         // What was to be told before is not told as a part of this.
         self.act(None);
         self.client.received(now, server, stream, message);
-        let inbox = self.sender.clone();
-        let working = Working(Box::new(move || {
-            let worked = Input::Worked { server, stream, message: number };
-            // Nobody is there when the task has ended.
-            drop(inbox.send(worked));
-        }));
-        self.act(Some(&Arc::new(working)));
+        let subscribers = self.act(Some((server, stream, number)));
+        let Some(live) = self.live.get_mut(&server).filter(|live| live.stream == stream) else {
+            return;
+        };
+        if subscribers.is_empty() {
+            live.worked.add_permits(1);
+        } else {
+            let until = now.checked_add(WORK_TIMEOUT).unwrap_or(now);
+            live.working = Some(Waited { until, subscribers });
+        }
     }
 
-    /// Does all that the client wants done.
-    fn act(&mut self, working: Option<&Arc<Working>>) {
+    /// Does all that the client wants done, of a message or by itself. Says who works on that message.
+    fn act(&mut self, message: Option<(ServerId, u64, u64)>) -> BTreeSet<u64> {
         while let Some(action) = self.client.next(Instant::now()) {
             match action {
                 Action::Tell { kind, name, watched } => {
@@ -429,13 +442,23 @@ where
                 }
             }
         }
+        let mut working = BTreeSet::new();
         for (subscriber, told) in std::mem::take(&mut self.batches) {
-            if let Some(tell) = self.subscribers.get(&subscriber) {
-                // One that is gone leaves in a moment.
-                let _working = working.cloned();
-                drop(tell.send(Batch { told, cache: None, lost: None, _working }));
+            let Some(tell) = self.subscribers.get(&subscriber) else { continue };
+            let mut batch = Batch { told, ..Batch::default() };
+            if let Some((server, stream, message)) = message
+                && !self.late.contains(&subscriber)
+            {
+                let work = Work { subscriber, server, stream, message };
+                let inbox = self.sender.clone();
+                // Nobody is there when the task has ended.
+                let done = move || drop(inbox.send(Input::Worked(work)));
+                batch.working.push(Working(Box::new(done)));
+                working.insert(subscriber);
             }
+            tell.tell(batch);
         }
+        working
     }
 
     fn open(&mut self, server: ServerId, stream: u64, mode: Mode) {
@@ -472,16 +495,39 @@ where
         );
     }
 
+    /// One has worked off a message: it keeps up.
+    fn worked(&mut self, Work { subscriber, server, stream, message }: Work) {
+        self.late.remove(&subscriber);
+        if let Some(live) = self.live.get_mut(&server)
+            && live.stream == stream
+            && live.message == message
+        {
+            live.done(subscriber);
+        }
+    }
+
     fn work_ends(&self) -> Option<Instant> {
-        self.live.values().filter_map(|live| live.working).min()
+        self.live.values().filter_map(|live| Some(live.working.as_ref()?.until)).min()
     }
 
     fn give_up_waiting(&mut self) {
         let now = Instant::now();
         for live in self.live.values_mut() {
-            if live.working.take_if(|until| *until <= now).is_some() {
+            if let Some(waited) = live.working.take_if(|waited| waited.until <= now) {
+                self.late.extend(waited.subscribers);
                 live.worked.add_permits(1);
             }
+        }
+    }
+}
+
+impl Live {
+    /// One has worked off the last message. The next one is read when all have.
+    fn done(&mut self, subscriber: u64) {
+        let Some(waited) = &mut self.working else { return };
+        if waited.subscribers.remove(&subscriber) && waited.subscribers.is_empty() {
+            self.working = None;
+            self.worked.add_permits(1);
         }
     }
 }

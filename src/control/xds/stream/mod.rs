@@ -8,6 +8,7 @@
 mod dial;
 mod driver;
 mod figures;
+mod mail;
 mod one;
 mod outbox;
 mod reports;

@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     driver::{Batch, Driver, Input},
     figures,
+    mail::{Mailbox, mail},
     reports::Report,
 };
 use crate::{
@@ -60,7 +61,7 @@ pub(crate) struct Subscriber<D: Decode + 'static> {
     runtime: Handle,
     cache: Option<cache::Settings>,
     seat: Arc<Seat<D>>,
-    told: UnboundedReceiver<Batch<D::Resource>>,
+    told: Mailbox<D::Resource>,
     watched: BTreeSet<(Kind, Arc<str>)>,
     reported: BTreeMap<Arc<str>, Reported>,
     again: Again,
@@ -92,7 +93,7 @@ struct Again {
 
 struct Joined<D: Decode> {
     place: Place<D>,
-    told: UnboundedReceiver<Batch<D::Resource>>,
+    told: Mailbox<D::Resource>,
 }
 
 impl<D> Registry<D>
@@ -158,7 +159,7 @@ where
         cache: Option<cache::Settings>,
     ) -> Result<Joined<D>, ConfigErrors> {
         let id = self.ids.fetch_add(1, Relaxed);
-        let (tell, told) = unbounded_channel();
+        let (tell, told) = mail();
         let mut entries = self.lock();
         entries.retain(|entry| !entry.inbox.is_closed());
         let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
@@ -317,7 +318,7 @@ where
                     return Batch::default();
                 }
             }
-            if let Some(mut batch) = self.told.recv().await {
+            if let Some(mut batch) = self.told.next().await {
                 batch
                     .told
                     .retain(|told| self.watched.contains(&(told.kind, Arc::clone(&told.name))));

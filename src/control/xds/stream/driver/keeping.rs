@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tokio::sync::mpsc::UnboundedSender;
-
-use super::{Batch, Driver, Flaw, Input};
+use super::{Batch, Driver, Flaw, Input, Teller};
 use crate::{
     control::xds::{
         cache::{self, Keeper},
@@ -21,7 +19,7 @@ where
     pub(super) fn join(
         &mut self,
         subscriber: u64,
-        tell: UnboundedSender<Batch<D::Resource>>,
+        tell: Teller<D::Resource>,
         cache: Option<cache::Settings>,
     ) {
         if let Some(settings) = cache {
@@ -39,7 +37,7 @@ where
                 Flaw(Some(why.into()))
             };
             if flaw != Flaw::default() {
-                drop(tell.send(Batch::of_cache(flaw)));
+                tell.tell(Batch::of_cache(flaw));
             }
         }
         self.subscribers.insert(subscriber, tell);
@@ -71,7 +69,7 @@ where
         if flaw != self.told_flaw {
             for subscriber in &self.caching {
                 if let Some(tell) = self.subscribers.get(subscriber) {
-                    drop(tell.send(Batch::of_cache(flaw.clone())));
+                    tell.tell(Batch::of_cache(flaw.clone()));
                 }
             }
             self.told_flaw = flaw;

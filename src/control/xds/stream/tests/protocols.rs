@@ -120,6 +120,52 @@ async fn a_mesh_that_hangs_keeps_nothing_from_the_others_for_ever() {
     drop(kept);
 }
 
+/// It costs the others one wait, however much comes, and what waits for it is the last word alone.
+#[tokio::test]
+async fn a_mesh_that_hangs_slows_the_others_down_once() {
+    const ROUNDS: u16 = 20;
+    for delta in [false, true] {
+        let plane = AdsServer::start().await.unwrap();
+        let set = |port: u16| {
+            plane.set([Resource::endpoints("a", [([127, 0, 0, 1], port).into()])]);
+        };
+        set(1);
+        let server = || plain(&plane).delta(delta);
+        let (mut hangs, mut works) = (Mesh::to([server()]), Mesh::to([server()]));
+        for mesh in [&mut hangs, &mut works] {
+            mesh.watch(Kind::Endpoints, "a");
+            mesh.gets(Kind::Endpoints, "a").await;
+        }
+        let began = tokio::time::Instant::now();
+        let mut last = String::new();
+        for port in 2..2 + ROUNDS {
+            set(port);
+            last = works.gets(Kind::Endpoints, "a").await;
+        }
+        // One of 5 s, not one each.
+        let took = began.elapsed();
+        assert!(took < std::time::Duration::from_secs(15), "{took:?}");
+        let batch = within(hangs.subscriber.next()).await;
+        let [told] = &batch.told[..] else { panic!("{:?}", batch.told) };
+        assert!(
+            matches!(&told.watched, Watched::Resource { version, .. } if **version == *last),
+            "{told:?}"
+        );
+        // It keeps up again, and is waited for.
+        drop(batch);
+        set(1000);
+        let kept = within(hangs.subscriber.next()).await;
+        works.gets(Kind::Endpoints, "a").await;
+        let acked = |plane: &AdsServer| plane.acks(EDS).len() > usize::from(ROUNDS) + 1;
+        within(plane.until(acked)).await;
+        set(1001);
+        a_while().await;
+        assert_eq!(plane.acks(EDS).len(), usize::from(ROUNDS) + 2, "it was read");
+        drop(kept);
+        works.gets(Kind::Endpoints, "a").await;
+    }
+}
+
 #[tokio::test]
 async fn messages_of_more_than_four_mebibytes_are_read() {
     for delta in [false, true] {
