@@ -35,6 +35,7 @@ mod bundle;
 #[cfg(any(feature = "file", feature = "xds"))]
 mod bundle_map;
 mod certificate;
+mod ciphers;
 mod client;
 mod error;
 mod expected;
@@ -57,7 +58,7 @@ mod verifier;
 use std::time::SystemTime;
 
 #[cfg(feature = "xds")]
-pub(crate) use self::policy::judge;
+pub(crate) use self::{ciphers::leave_out, policy::judge};
 pub use self::{
     bundle::{DangerousTrust, Trust},
     error::{TlsError, TlsErrorKind},
