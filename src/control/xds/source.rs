@@ -242,6 +242,7 @@ impl Xds {
             trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
             providers,
             secrets: secrets.into_iter().flatten().collect(),
+            trust_domain: bootstrap.node.trust_domain().map(Arc::from),
             realm: realm(bootstrap),
             given: BTreeMap::new(),
         })

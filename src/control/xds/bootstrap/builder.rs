@@ -154,6 +154,7 @@ impl BootstrapBuilder {
                 errors.push(ConfigError::new(path, name, "is given twice"));
             }
         }
+        let notes = node.without_unspoken().into_iter().collect();
         let bootstrap = Bootstrap {
             servers: self.servers,
             authorities,
@@ -162,7 +163,7 @@ impl BootstrapBuilder {
             dialect: self.dialect.unwrap_or_else(|| Dialect::of(&node)),
             node,
             certificate_providers: self.providers.into_iter().collect(),
-            notes: Vec::new(),
+            notes,
         };
         if let Err(ConfigErrors(found)) = bootstrap.check() {
             errors.extend(found);

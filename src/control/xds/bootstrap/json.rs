@@ -32,7 +32,8 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Bootstrap, ConfigErrors>
             .get("server_listener_resource_name_template")
             .and_then(|field| template(&field, read));
         let certificate_providers = providers(root.get("certificate_providers"), read);
-        let node = root.get("node").map(|field| node(&field, read)).unwrap_or_default();
+        let mut node = root.get("node").map(|field| node(&field, read)).unwrap_or_default();
+        read.notes.extend(node.without_unspoken());
         Bootstrap {
             servers,
             authorities,

@@ -404,6 +404,44 @@ fn what_istio_needs_and_nobody_says_is_named() {
     assert_eq!(bootstrap.node.metadata["NAMESPACE"], "shop");
 }
 
+/// istiod would answer with tunnels, which nothing here speaks.
+#[test]
+fn a_node_of_an_ambient_mesh_asks_for_no_tunnels_and_says_so() {
+    let nowhere = Path::new("/nowhere");
+    let mut ambient = injected();
+    ambient.insert("ISTIO_META_ENABLE_HBONE".into(), "true".into());
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+        let bootstrap = Bootstrap::istio().dialect(dialect).build_with(&ambient, nowhere).unwrap();
+        assert!(!bootstrap.node.metadata.contains_key("ENABLE_HBONE"));
+        let notes = bootstrap.notes().join("\n");
+        assert!(notes.contains("node.metadata.ENABLE_HBONE"), "{notes}");
+    }
+    let json = json!({
+        "xds_servers": [{"server_uri": "unix:///etc/istio/proxy/XDS",
+            "channel_creds": [{"type": "insecure"}]}],
+        "node": {"id": "sidecar~10.0.0.1~a.b~b.svc.cluster.local",
+            "metadata": {"ENABLE_HBONE": "true", "NAMESPACE": "b"}},
+    });
+    let bootstrap = Bootstrap::from_json(&json.to_string()).unwrap();
+    assert_eq!(bootstrap.node.metadata.keys().collect::<Vec<_>>(), ["NAMESPACE"]);
+    assert!(bootstrap.notes().join("\n").contains("HBONE"), "{:?}", bootstrap.notes());
+}
+
+#[test]
+fn the_trust_domain_is_the_injectors_unless_the_code_says_it() {
+    let nowhere = Path::new("/nowhere");
+    let of = |istio: Istio, variables: &BTreeMap<String, String>| {
+        let node = istio.build_with(variables, nowhere).unwrap().node;
+        node.trust_domain().map(str::to_owned)
+    };
+    let mut variables = injected();
+    assert_eq!(of(Bootstrap::istio(), &variables), None);
+    variables.insert("TRUST_DOMAIN".into(), "prod.example".into());
+    assert_eq!(of(Bootstrap::istio(), &variables).as_deref(), Some("prod.example"));
+    let said = Bootstrap::istio().trust_domain("other.example");
+    assert_eq!(of(said, &variables).as_deref(), Some("other.example"));
+}
+
 #[test]
 fn the_agents_own_bootstrap_is_read() {
     let bootstrap = Bootstrap::from_json(

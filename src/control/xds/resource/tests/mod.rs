@@ -3,6 +3,7 @@
 mod actions;
 mod cluster;
 mod endpoints;
+mod envoys;
 mod listener;
 mod random;
 mod routes;
