@@ -60,16 +60,33 @@ enum Socket {
         /// Whether the host name that is asked for is expected, whatever names are said.
         expects_hostname: bool,
     },
-    /// A tunnel that is not spoken: its endpoints are left out, and never reached otherwise.
-    Unspoken,
+    /// It cannot be used: its endpoints are left out, and never reached otherwise.
+    Unusable,
 }
 
 /// One as it was read.
 enum Read {
     Plain,
     Tls(Box<Tls>),
-    Unspoken,
+    /// It is valid, and nobody can be reached by it from here.
+    Unusable(Why),
 }
+
+/// Why a socket cannot be used: what of it, its value, and the reason.
+#[derive(Clone, Copy)]
+struct Why(&'static str, &'static str, &'static str);
+
+const TUNNEL: Why = Why(
+    "typed_config",
+    INTERNAL,
+    "leads to a listener inside of Envoy (HBONE), which is not spoken",
+);
+const NOBODY: Why = Why(
+    "typed_config.common_tls_context.validation_context.match_typed_subject_alt_names",
+    "[]",
+    "says nobody whom to expect, and `sni` only routes to a service: give the service accounts, or the trust \
+     domain of the mesh (`TRUST_DOMAIN` of the node's metadata)",
+);
 
 // === impl Sockets ===
 
@@ -92,7 +109,7 @@ impl Sockets {
         }
     }
 
-    /// Secures one of them, or says that it is to be left out: nothing here speaks as its metadata says.
+    /// Secures one of them, or says that it is to be left out: its metadata chooses what cannot be used.
     #[must_use]
     pub(super) fn secure_one(&self, endpoint: &mut Endpoint) -> bool {
         let Some(socket) = self.socket_of(endpoint) else { return true };
@@ -103,7 +120,7 @@ impl Sockets {
 
     /// Whether an endpoint is among those that calls go to.
     pub(super) fn reaches(&self, endpoint: &Endpoint) -> bool {
-        self.socket_of(endpoint).is_none_or(|socket| *socket != Socket::Unspoken)
+        self.socket_of(endpoint).is_none_or(|socket| *socket != Socket::Unusable)
     }
 
     /// Whether one of these endpoints is secured by mutual TLS so.
@@ -152,10 +169,10 @@ impl Socket {
         matches!(self, Self::Tls { tls, .. } if tls.mode == Some(config::SecurityMode::Mutual))
     }
 
-    /// Nothing where it is not spoken.
+    /// Nothing where it cannot be used.
     fn of(&self, endpoint: &Endpoint) -> Option<Security> {
         Some(match self {
-            Self::Unspoken => return None,
+            Self::Unusable => return None,
             Self::Plain => Security::Plain,
             Self::Tls { tls, by_hostname, expects_hostname } => {
                 let mut tls = tls.clone();
@@ -199,8 +216,8 @@ pub(super) fn sockets(
     let otherwise =
         walk.within("transport_socket", |walk| read(walk, pb.transport_socket.as_ref()))?;
     // Every endpoint would be left out.
-    if matches!(otherwise, Read::Unspoken) {
-        return walk.refuse("transport_socket.typed_config", INTERNAL, "not supported yet");
+    if let Read::Unusable(Why(field, value, reason)) = &otherwise {
+        return walk.refuse(&format!("transport_socket.{field}"), value, reason);
     }
     let mut matches = Vec::new();
     for (index, it) in pb.transport_socket_matches.iter().enumerate() {
@@ -212,14 +229,12 @@ pub(super) fn sockets(
             };
             let socket =
                 walk.within("transport_socket", |walk| read(walk, transport_socket.as_ref()))?;
-            if matches!(socket, Read::Unspoken) {
+            if let Read::Unusable(Why(field, value, reason)) = &socket {
+                let field = format!("transport_socket.{field}");
                 if labels.is_empty() {
-                    let field = "transport_socket.typed_config";
-                    return walk.refuse(field, INTERNAL, "not supported yet");
+                    return walk.refuse(&field, value, reason);
                 }
-                let reason = "leads to a listener inside of Envoy (HBONE), which is not spoken: endpoints \
-                              that choose it are left out";
-                walk.note("transport_socket", reason);
+                walk.note(&field, format!("{reason}: endpoints that choose it are left out"));
             }
             matches.push((labels, socket));
             Ok(())
@@ -344,7 +359,7 @@ fn usual<'a>(
 impl Read {
     fn tls(&self) -> Option<&Tls> {
         match self {
-            Self::Plain | Self::Unspoken => None,
+            Self::Plain | Self::Unusable(_) => None,
             Self::Tls(tls) => Some(tls),
         }
     }
@@ -353,7 +368,7 @@ impl Read {
     fn socket(&self, rule: Option<String>) -> Socket {
         match self {
             Self::Plain => Socket::Plain,
-            Self::Unspoken => Socket::Unspoken,
+            Self::Unusable(_) => Socket::Unusable,
             Self::Tls(it) => {
                 let ClusterSecurity { mode, identities, sni, alpn, .. } = &it.security;
                 let mut tls = EndpointTls::default();
@@ -450,12 +465,15 @@ fn one(
     };
     match type_name(&any.type_url) {
         RAW => Ok(Read::Plain),
-        INTERNAL => Ok(Read::Unspoken),
+        INTERNAL => Ok(Read::Unusable(TUNNEL)),
         TLS => {
             let pb = walk.unpack("typed_config", any)?;
             walk.within("typed_config", |walk| {
                 let mut tls = reader.upstream(walk, &pb)?;
-                expect(walk, &mut tls, auto, asked, reader.context.trust_domain.as_deref())?;
+                let trust_domain = reader.context.trust_domain.as_deref();
+                if let Some(why) = expect(walk, &mut tls, auto, asked, trust_domain)? {
+                    return Ok(Read::Unusable(why));
+                }
                 // With what no library could do, the resource is refused, and not the cluster later.
                 #[cfg(feature = "_tls")]
                 {
@@ -474,14 +492,14 @@ fn one(
 }
 
 /// Whom to expect: the names that are said, else the name that is asked for; where that is none of a server,
-/// a workload of the mesh.
+/// a workload of the mesh. Where that is not known, why nobody can be.
 fn expect(
     walk: &mut Walk,
     tls: &mut Tls,
     auto: Auto,
     asked: Option<Asked<'_>>,
     trust_domain: Option<&str>,
-) -> Result<()> {
+) -> Result<Option<Why>> {
     tls.verifies_sni |= auto.san;
     let security = &mut tls.security;
     if tls.by_hostname || (auto.sni && security.sni.is_none()) {
@@ -516,23 +534,16 @@ fn expect(
         security.identities.clear();
     }
     if !security.identities.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     match &security.sni {
         //= Envoy: anybody whom the roots vouch for; here, at least a workload of the mesh
         Some(name) if name.starts_with(ROUTING) => {
-            let field = "common_tls_context.validation_context.match_typed_subject_alt_names";
-            let Some(domain) = trust_domain else {
-                let reason = "says nobody whom to expect, and `sni` only routes to a service: give the service \
-                              accounts, or the trust domain of the mesh (`TRUST_DOMAIN` of the node's metadata)";
-                return walk.refuse(field, "[]", reason);
-            };
-            walk.note(
-                field,
-                format!("is empty: any workload of the trust domain {domain} is expected"),
-            );
+            let Some(domain) = trust_domain else { return Ok(Some(NOBODY)) };
+            let reason = format!("is empty: any workload of the trust domain {domain} is expected");
+            walk.note("match_typed_subject_alt_names", reason);
             security.identities.push(IdentityMatch::TrustDomain(domain.to_owned()));
-            Ok(())
+            Ok(None)
         }
         Some(name) => {
             if !tls.verifies_sni {
@@ -542,10 +553,10 @@ fn expect(
                 );
             }
             security.identities.push(IdentityMatch::Exact(name.clone()));
-            Ok(())
+            Ok(None)
         }
         // The endpoint's host name; of one without, the cluster's name is expected.
-        None if tls.by_hostname => Ok(()),
+        None if tls.by_hostname => Ok(None),
         None => walk.refuse(
             "common_tls_context.validation_context.match_typed_subject_alt_names",
             "[]",

@@ -3,6 +3,7 @@
 
 use envoy_types::pb::{
     envoy::{
+        config::cluster::v3::cluster::TransportSocketMatch,
         config::core::v3::{
             EnvoyInternalAddress, TransportSocket, envoy_internal_address::AddressNameSpecifier,
             transport_socket::ConfigType,
@@ -87,7 +88,7 @@ fn endpoints_that_choose_a_tunnel_are_left_out_and_others_are_not() {
     let socket =
         TransportSocket { name: "s".into(), config_type: Some(ConfigType::TypedConfig(tunnel())) };
     let all = PbCluster { transport_socket: Some(socket), ..eds("c") };
-    refuses(sidecar().cluster(&all), "InternalUpstreamTransport: not supported yet");
+    refuses(sidecar().cluster(&all), "InternalUpstreamTransport: leads to a listener inside");
 }
 
 #[test]
@@ -165,6 +166,31 @@ fn where_the_name_asked_for_only_routes_a_workload_of_the_mesh_is_expected() {
         of(Some("prod.example")).cluster(&routed(|it| it.auto_sni_san_validation = true)),
         "is no name of a server",
     );
+    // Of some endpoints alone, as Istio has it where it finds out by itself who speaks mutual TLS: they are left
+    // out, and never spoken to in plaintext.
+    let some = |pb: &PbCluster| PbCluster {
+        transport_socket_matches: vec![
+            TransportSocketMatch {
+                name: "n".into(),
+                r#match: Some(fields(&[("tlsMode", "istio")])),
+                transport_socket: pb.transport_socket.clone(),
+            },
+            choice(&[], pack_any(RawBuffer {})),
+        ],
+        ..eds("c")
+    };
+    let list = || vec![labelled("10.0.0.1", &[("tlsMode", "istio")]), endpoint("10.0.0.2", 80)];
+    let endpoints = sidecar().endpoints(&assignment("c", group(list()))).unwrap();
+    let cluster = of(None).cluster(&some(&routed(|_| {}))).unwrap();
+    let notes = cluster.notes.join("\n");
+    assert!(notes.contains("TRUST_DOMAIN") && notes.contains("are left out"), "{notes}");
+    let left = cluster.with(&endpoints).endpoints;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].address.to_string(), "10.0.0.2:80");
+    let cluster = of(Some("prod.example")).cluster(&some(&routed(|_| {}))).unwrap();
+    let joined = cluster.with(&endpoints).endpoints;
+    assert!(matches!(joined[0].security, Some(Security::Tls(_))), "{joined:?}");
+    assert_eq!(joined[1].security, Some(Security::Plain));
     // Names that are said count, and names of servers are expected as ever.
     let mut said = tls::tls(trusting());
     said.sni = SNI.into();
