@@ -45,7 +45,7 @@ mod status;
 mod stream;
 
 pub use self::{
-    bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls},
+    bootstrap::{Bootstrap, BootstrapBuilder, CallCredentials, Dialect, Istio, Server, ServerTls},
     kind::Kind as ResourceKind,
     source::Xds,
     status::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, StatusService},

@@ -1,7 +1,9 @@
 //! How control planes are found: gRPC's bootstrap, from its variables, a file, or code.
 
 mod builder;
+mod credentials;
 mod env;
+mod google;
 mod istio;
 mod json;
 mod node;
@@ -19,10 +21,13 @@ use crate::config::{ConfigError, ConfigErrors, IdentityFiles};
 
 pub use self::{
     builder::BootstrapBuilder,
+    credentials::CallCredentials,
     istio::Istio,
     server::{Server, ServerTls},
 };
 pub(crate) use self::{
+    credentials::is_free,
+    google::Google,
     node::Node,
     server::{CallCreds, Creds},
     target::Target,

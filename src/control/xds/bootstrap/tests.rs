@@ -30,7 +30,7 @@ fn every_field_is_read() {
                 {
                     "server_uri": "dns:///xds.example:443",
                     "channel_creds": [
-                        {"type": "google_default"},
+                        {"type": "alts"},
                         {"type": "other", "config": 7},
                         {"type": "tls", "config": {
                             "ca_certificate_file": "ca.pem",
@@ -229,8 +229,8 @@ fn every_error_names_the_file_and_the_field() {
 fn credentials_that_are_not_supported_are_passed_over_and_never_taken_for_plaintext() {
     let only =
         |creds: &str| with_server(&format!(r#"{{"server_uri": "a:1", "channel_creds": {creds}}}"#));
-    let error = refused(&only(r#"[{"type": "google_default"}, {"type": "alts"}]"#));
-    assert!(error.contains("google_default") && error.contains("alts"), "{error}");
+    let error = refused(&only(r#"[{"type": "local"}, {"type": "alts"}]"#));
+    assert!(error.contains("`local`, `alts` is not supported"), "{error}");
     // A broken one that counts is an error, though a laxer one follows.
     refused(&only(r#"[{"type": "tls", "config": 7}, {"type": "insecure"}]"#));
     let read = Bootstrap::from_json(&only(r#"[{"type": "alts"}, {"type": "insecure"}]"#)).unwrap();
@@ -253,6 +253,77 @@ fn a_token_is_never_sent_in_plaintext_over_a_network() {
     }
     let shown = format!("{:?}", Server::tls("a:1", ServerTls::new()).header("x-token", "secret"));
     assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn credentials_of_the_code_are_the_same_only_if_they_are_of_one_origin() {
+    let new = || CallCredentials::new(|| async { Err("nobody") });
+    let build = |uri: &str, credentials: &CallCredentials| {
+        let server = Server::insecure(uri).call_credentials(credentials.clone());
+        Bootstrap::builder().server(server).build()
+    };
+    let (one, other) = (new(), new());
+    let first = build("unix:/a", &one).unwrap();
+    assert!(first.asks_as(&build("unix:/a", &one).unwrap()));
+    assert!(!first.asks_as(&build("unix:/a", &other).unwrap()));
+    let error = build("a:1", &one).unwrap_err().to_string();
+    assert!(error.contains("would be sent in plaintext"), "{error}");
+}
+
+/// What `td-grpc-bootstrap` writes for Traffic Director.
+#[cfg(feature = "_tls")]
+#[test]
+fn google_default_is_tls_with_the_systems_roots_and_an_access_token() {
+    let bootstrap = Bootstrap::from_json(
+        r#"{
+            "xds_servers": [{
+                "server_uri": "trafficdirector.googleapis.com:443",
+                "channel_creds": [{"type": "google_default"}],
+                "server_features": ["xds_v3", "ignore_resource_deletion"]
+            }],
+            "authorities": {
+                "traffic-director-c2p.xds.googleapis.com": {
+                    "xds_servers": [{
+                        "server_uri": "dns:///directpath-pa.googleapis.com",
+                        "channel_creds": [{"type": "google_default"}],
+                        "server_features": ["xds_v3", "ignore_resource_deletion"]
+                    }],
+                    "client_listener_resource_name_template":
+                        "xdstp://traffic-director-c2p.xds.googleapis.com/envoy.config.listener.v3.Listener/%s"
+                }
+            },
+            "node": {
+                "id": "projects/1/networks/default/nodes/b4f9c818",
+                "cluster": "cluster",
+                "metadata": {"INSTANCE_IP": "10.0.0.1", "TRAFFICDIRECTOR_GRPC_HOSTNAME": "h"},
+                "locality": {"zone": "us-central1-a"}
+            },
+            "certificate_providers": {
+                "google_cloud_private_spiffe": {"plugin_name": "file_watcher", "config": {
+                    "certificate_file": "/var/run/secrets/workload-spiffe-credentials/certificates.pem",
+                    "private_key_file": "/var/run/secrets/workload-spiffe-credentials/private_key.pem",
+                    "ca_certificate_file": "/var/run/secrets/workload-spiffe-credentials/ca_certificates.pem",
+                    "refresh_interval": "600s"
+                }}
+            },
+            "server_listener_resource_name_template": "grpc/server?xds.resource.listening_address=%s"
+        }"#,
+    )
+    .unwrap();
+    let server = &bootstrap.servers[0];
+    let wanted = Server::google_default("trafficdirector.googleapis.com:443");
+    assert_eq!(*server, wanted.ignore_resource_deletion(true));
+    assert_eq!(server.creds, Creds::Tls(ServerTls::new()));
+    assert!(matches!(server.call_creds.as_slice(), [CallCreds::Google(_)]), "{server:?}");
+    // What the code has instead, of all of them.
+    let own = CallCredentials::new(|| async { Err("nobody") });
+    let given = bootstrap.clone().google_default(&own);
+    assert_eq!(given.every_server().len(), 2);
+    for server in given.every_server() {
+        assert_eq!(server.call_creds, [CallCreds::Given(own.clone())]);
+        assert_eq!(server.creds, Creds::Tls(ServerTls::new()));
+    }
+    assert!(!given.asks_as(&bootstrap));
 }
 
 #[test]

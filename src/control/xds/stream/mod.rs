@@ -8,6 +8,8 @@
 mod dial;
 mod driver;
 mod figures;
+mod given;
+mod google;
 mod mail;
 mod one;
 mod outbox;

@@ -1,0 +1,123 @@
+//! Google's default credentials (`google_default`), of which Traffic Director's own bootstrap has no others.
+
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
+
+use super::{
+    Bootstrap, CallCredentials,
+    server::{CallCreds, Server, ServerTls},
+};
+
+/// An access token of Application Default Credentials: where it is had.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Google {
+    /// The metadata server of the machine.
+    pub(crate) host: Arc<str>,
+    /// The key file that is named instead, which is not read here.
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+// === impl Google ===
+
+impl Google {
+    /// As the variables of the process say.
+    pub(super) fn of_env() -> Self {
+        Self::of(|name| std::env::var_os(name))
+    }
+
+    pub(super) fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let said = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let host = said(HOST).and_then(|host| host.into_string().ok());
+        Self {
+            host: host.as_deref().unwrap_or(METADATA_SERVER).into(),
+            key_file: said(KEY_FILE).map(PathBuf::from),
+        }
+    }
+
+    /// Why no token can be had, whoever is asked. A key file is never passed over: the metadata server would
+    /// say that the caller is somebody else.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let file = self.key_file.as_deref()?.display();
+        Some(format!(
+            "`google_default`: the file {file} that `{KEY_FILE}` names is not read; give credentials by \
+             `Bootstrap::google_default`, or unset it to have those of the metadata server"
+        ))
+    }
+}
+
+impl Server {
+    /// One that is reached as gRPC's `google_default` does: by TLS with the system's roots, and with an access
+    /// token of the metadata server (of Compute Engine, GKE and Cloud Run), which is kept until it expires. The
+    /// variable `GCE_METADATA_HOST` says another host of it.
+    ///
+    /// `build` refuses it without a TLS feature.
+    pub fn google_default(uri: impl Into<Arc<str>>) -> Self {
+        let mut server = Self::tls(uri, ServerTls::new());
+        server.call_creds.push(CallCreds::Google(Google::of_env()));
+        server
+    }
+}
+
+impl Bootstrap {
+    /// Has these credentials shown to servers with `google_default`, in place of those of the metadata server:
+    /// for key files and other kinds of Application Default Credentials, which a library of Google's can
+    /// read. TLS stays.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use tower_mesh::control::xds::{Bootstrap, CallCredentials};
+    ///
+    /// # async fn of_google() -> Result<HeaderValue, std::io::Error> { Ok(HeaderValue::from_static("Bearer x")) }
+    /// # #[cfg(feature = "tls")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let json = r#"{"xds_servers": [{"server_uri": "trafficdirector.googleapis.com:443",
+    /// #     "channel_creds": [{"type": "google_default"}]}]}"#;
+    /// let bootstrap = Bootstrap::from_json(json)?.google_default(&CallCredentials::new(of_google));
+    /// # drop(bootstrap);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "tls"))]
+    /// # fn main() {}
+    /// ```
+    #[must_use]
+    pub fn google_default(mut self, credentials: &CallCredentials) -> Self {
+        let of_authorities = self.authorities.values_mut().flat_map(|it| &mut it.servers);
+        for server in self.servers.iter_mut().chain(of_authorities) {
+            for creds in &mut server.call_creds {
+                if matches!(creds, CallCreds::Google(_)) {
+                    *creds = CallCreds::Given(credentials.clone());
+                }
+            }
+        }
+        self.notes.retain(|note| !note.contains(KEY_FILE));
+        self
+    }
+}
+
+/// Where the metadata server is, else.
+const HOST: &str = "GCE_METADATA_HOST";
+const METADATA_SERVER: &str = "metadata.google.internal";
+/// The file of keys that goes before the metadata server.
+const KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pairs: &[(&str, &str)]) -> Google {
+        Google::of(|name| {
+            let found = pairs.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).into())
+        })
+    }
+
+    #[test]
+    fn the_metadata_server_is_asked_unless_a_key_file_is_named() {
+        let usual = of(&[("GCE_METADATA_HOST", ""), ("GOOGLE_APPLICATION_CREDENTIALS", "")]);
+        assert_eq!(usual, of(&[]));
+        assert_eq!((&*usual.host, usual.trouble()), ("metadata.google.internal", None));
+        assert_eq!(&*of(&[("GCE_METADATA_HOST", "127.0.0.1:80")]).host, "127.0.0.1:80");
+        let trouble = of(&[("GOOGLE_APPLICATION_CREDENTIALS", "/key.json")]).trouble().unwrap();
+        assert!(trouble.contains("/key.json"), "{trouble}");
+        assert!(trouble.contains("Bootstrap::google_default"), "{trouble}");
+    }
+}
