@@ -110,3 +110,26 @@ pub(crate) fn is_free(name: &str) -> bool {
     let is_of_grpc = name.starts_with("grpc-") || name == "content-type" || name == "te";
     !is_of_grpc && !name.ends_with("-bin")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Bootstrap, Server},
+        *,
+    };
+
+    #[test]
+    fn credentials_of_the_code_are_the_same_only_if_they_are_of_one_origin() {
+        let new = || CallCredentials::new(|| async { Err("nobody") });
+        let build = |uri: &str, credentials: &CallCredentials| {
+            let server = Server::insecure(uri).call_credentials(credentials.clone());
+            Bootstrap::builder().server(server).build()
+        };
+        let (one, other) = (new(), new());
+        let first = build("unix:/a", &one).unwrap();
+        assert!(first.asks_as(&build("unix:/a", &one).unwrap()));
+        assert!(!first.asks_as(&build("unix:/a", &other).unwrap()));
+        let error = build("a:1", &one).unwrap_err().to_string();
+        assert!(error.contains("would be sent in plaintext"), "{error}");
+    }
+}

@@ -102,6 +102,8 @@ const KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "_tls")]
+    use crate::control::xds::bootstrap::Creds;
 
     fn of(pairs: &[(&str, &str)]) -> Google {
         Google::of(|name| {
@@ -119,5 +121,61 @@ mod tests {
         let trouble = of(&[("GOOGLE_APPLICATION_CREDENTIALS", "/key.json")]).trouble().unwrap();
         assert!(trouble.contains("/key.json"), "{trouble}");
         assert!(trouble.contains("Bootstrap::google_default"), "{trouble}");
+    }
+
+    /// What `td-grpc-bootstrap` writes for Traffic Director.
+    #[cfg(feature = "_tls")]
+    #[test]
+    fn google_default_is_tls_with_the_systems_roots_and_an_access_token() {
+        let bootstrap = Bootstrap::from_json(
+            r#"{
+                "xds_servers": [{
+                    "server_uri": "trafficdirector.googleapis.com:443",
+                    "channel_creds": [{"type": "google_default"}],
+                    "server_features": ["xds_v3", "ignore_resource_deletion"]
+                }],
+                "authorities": {
+                    "traffic-director-c2p.xds.googleapis.com": {
+                        "xds_servers": [{
+                            "server_uri": "dns:///directpath-pa.googleapis.com",
+                            "channel_creds": [{"type": "google_default"}],
+                            "server_features": ["xds_v3", "ignore_resource_deletion"]
+                        }],
+                        "client_listener_resource_name_template":
+                            "xdstp://traffic-director-c2p.xds.googleapis.com/envoy.config.listener.v3.Listener/%s"
+                    }
+                },
+                "node": {
+                    "id": "projects/1/networks/default/nodes/b4f9c818",
+                    "cluster": "cluster",
+                    "metadata": {"INSTANCE_IP": "10.0.0.1", "TRAFFICDIRECTOR_GRPC_HOSTNAME": "h"},
+                    "locality": {"zone": "us-central1-a"}
+                },
+                "certificate_providers": {
+                    "google_cloud_private_spiffe": {"plugin_name": "file_watcher", "config": {
+                        "certificate_file": "/var/run/secrets/workload-spiffe-credentials/certificates.pem",
+                        "private_key_file": "/var/run/secrets/workload-spiffe-credentials/private_key.pem",
+                        "ca_certificate_file": "/var/run/secrets/workload-spiffe-credentials/ca_certificates.pem",
+                        "refresh_interval": "600s"
+                    }}
+                },
+                "server_listener_resource_name_template": "grpc/server?xds.resource.listening_address=%s"
+            }"#,
+        )
+        .unwrap();
+        let server = &bootstrap.servers[0];
+        let wanted = Server::google_default("trafficdirector.googleapis.com:443");
+        assert_eq!(*server, wanted.ignore_resource_deletion(true));
+        assert_eq!(server.creds, Creds::Tls(ServerTls::new()));
+        assert!(matches!(server.call_creds.as_slice(), [CallCreds::Google(_)]), "{server:?}");
+        // What the code has instead, of all of them.
+        let own = CallCredentials::new(|| async { Err("nobody") });
+        let given = bootstrap.clone().google_default(&own);
+        assert_eq!(given.every_server().len(), 2);
+        for server in given.every_server() {
+            assert_eq!(server.call_creds, [CallCreds::Given(own.clone())]);
+            assert_eq!(server.creds, Creds::Tls(ServerTls::new()));
+        }
+        assert!(!given.asks_as(&bootstrap));
     }
 }

@@ -105,7 +105,7 @@ async fn an_access_token_is_shown_as_long_as_it_is_believed() {
 /// Google's server has a new one by then.
 #[tokio::test]
 async fn an_access_token_that_is_about_to_expire_is_not_kept() {
-    let machine = Machine::with(&[("one", 225), ("two", 226), ("three", 1)]).await;
+    let machine = Machine::with(&[("one", 225), ("two", 3600), ("three", 1)]).await;
     let tokens = AccessTokens::default();
     let mut shown = Vec::new();
     for _ in 0..3 {
