@@ -2,11 +2,6 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
-use super::{
-    Bootstrap, CallCredentials,
-    server::{CallCreds, Server, ServerTls},
-};
-
 /// An access token of Application Default Credentials: where it is had.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Google {
@@ -44,66 +39,19 @@ impl Google {
     }
 }
 
-impl Server {
-    /// One that is reached as gRPC's `google_default` does: by TLS with the system's roots, and with an access
-    /// token of the metadata server (of Compute Engine, GKE and Cloud Run), which is kept until it expires. The
-    /// variable `GCE_METADATA_HOST` says another host of it.
-    ///
-    /// `build` refuses it without a TLS feature.
-    pub fn google_default(uri: impl Into<Arc<str>>) -> Self {
-        let mut server = Self::tls(uri, ServerTls::new());
-        server.call_creds.push(CallCreds::Google(Google::of_env()));
-        server
-    }
-}
-
-impl Bootstrap {
-    /// Has these credentials shown to servers with `google_default`, in place of those of the metadata server:
-    /// for key files and other kinds of Application Default Credentials, which a library of Google's can
-    /// read. TLS stays.
-    ///
-    /// ```
-    /// use http::HeaderValue;
-    /// use tower_mesh::control::xds::{Bootstrap, CallCredentials};
-    ///
-    /// # async fn of_google() -> Result<HeaderValue, std::io::Error> { Ok(HeaderValue::from_static("Bearer x")) }
-    /// # #[cfg(feature = "tls")]
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let json = r#"{"xds_servers": [{"server_uri": "trafficdirector.googleapis.com:443",
-    /// #     "channel_creds": [{"type": "google_default"}]}]}"#;
-    /// let bootstrap = Bootstrap::from_json(json)?.google_default(&CallCredentials::new(of_google));
-    /// # drop(bootstrap);
-    /// # Ok(())
-    /// # }
-    /// # #[cfg(not(feature = "tls"))]
-    /// # fn main() {}
-    /// ```
-    #[must_use]
-    pub fn google_default(mut self, credentials: &CallCredentials) -> Self {
-        let of_authorities = self.authorities.values_mut().flat_map(|it| &mut it.servers);
-        for server in self.servers.iter_mut().chain(of_authorities) {
-            for creds in &mut server.call_creds {
-                if matches!(creds, CallCreds::Google(_)) {
-                    *creds = CallCreds::Given(credentials.clone());
-                }
-            }
-        }
-        self.notes.retain(|note| !note.contains(KEY_FILE));
-        self
-    }
-}
-
 /// Where the metadata server is, else.
 const HOST: &str = "GCE_METADATA_HOST";
 const METADATA_SERVER: &str = "metadata.google.internal";
 /// The file of keys that goes before the metadata server.
-const KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+pub(super) const KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     #[cfg(feature = "_tls")]
-    use crate::control::xds::bootstrap::Creds;
+    use crate::control::xds::bootstrap::{
+        Bootstrap, CallCredentials, CallCreds, Creds, Server, ServerTls,
+    };
 
     fn of(pairs: &[(&str, &str)]) -> Google {
         Google::of(|name| {

@@ -109,6 +109,17 @@ impl Server {
         Self::new(uri.into(), Creds::Tls(tls))
     }
 
+    /// One that is reached as gRPC's `google_default` does: by TLS with the system's roots, and with an access
+    /// token of the metadata server (of Compute Engine, GKE and Cloud Run), which is kept until it expires. The
+    /// variable `GCE_METADATA_HOST` says another host of it.
+    ///
+    /// `build` refuses it without a TLS feature.
+    pub fn google_default(uri: impl Into<Arc<str>>) -> Self {
+        let mut server = Self::tls(uri, ServerTls::new());
+        server.call_creds.push(CallCreds::Google(Google::of_env()));
+        server
+    }
+
     pub(crate) fn new(uri: Arc<str>, creds: Creds) -> Self {
         Self {
             uri,
