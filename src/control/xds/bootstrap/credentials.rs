@@ -37,6 +37,7 @@ use crate::core::{BoxError, BoxFuture};
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct CallCredentials(Arc<Given>);
 
 struct Given {
