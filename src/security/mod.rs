@@ -57,8 +57,6 @@ mod verifier;
 
 use std::time::SystemTime;
 
-#[cfg(feature = "xds")]
-pub(crate) use self::{ciphers::leave_out, policy::judge};
 pub use self::{
     bundle::{DangerousTrust, Trust},
     error::{TlsError, TlsErrorKind},
@@ -68,6 +66,8 @@ pub use self::{
     spiffe::{SpiffeId, TrustDomain},
     trust::{Roots, TrustPublisher, Verify},
 };
+#[cfg(feature = "xds")]
+pub(crate) use self::{ciphers::leave_out, policy::judge};
 pub(crate) use self::{
     client::ClientTls,
     expected::name_to_ask_for,
