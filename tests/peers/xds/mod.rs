@@ -1,6 +1,7 @@
 //! Control planes of others, and other clients of xDS beside the mesh: told the same, do they do the same?
 
 mod bed;
+mod costs;
 mod errors;
 mod go_control_plane;
 mod interop;
