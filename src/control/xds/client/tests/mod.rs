@@ -1,7 +1,7 @@
 //! The client against scripts, and against servers that misbehave, in virtual time.
 //!
 //! Tests that are named as those of grpc-go (`TestADS_ACK_NACK_Simple` is `ads_ack_nack_simple`)
-//! hold what those hold.
+//! hold what those hold; `docs/XDS-PORTS.md` lists them.
 
 mod ack_nack;
 mod chaos;
@@ -15,6 +15,7 @@ mod sim;
 mod stock;
 mod timers;
 mod watch;
+mod watchers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
