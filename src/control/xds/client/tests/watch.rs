@@ -106,6 +106,28 @@ fn ads_flow_control_no_side_waits_for_the_other() {
     assert_eq!(sent[1].resource_names.len(), 200);
 }
 
+/// grpc-go: `TestDumpResources_ACK_NACK`.
+#[test]
+fn dump_resources_ack_nack() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    for (version, content, status) in
+        [("1", "v1", Status::Acked), ("2", "bad field x", Status::Nacked)]
+    {
+        bed.answer(LDS, version, version, &[("l", content)]);
+        let dumped: Vec<_> = bed.client.dump().collect();
+        let [one] = &dumped[..] else { panic!("{dumped:?}") };
+        assert_eq!(one.status, status);
+        // The last good one, and beside it what is wrong with what came after it.
+        let good = one.good.as_ref().unwrap();
+        assert_eq!((good.resource.as_str(), &**good.version), ("v1", "1"));
+        let refused = one.trouble.map(|(trouble, _)| (&trouble.cause, trouble.version.as_deref()));
+        let cause = Cause::Refused(content.to_owned());
+        let wanted = (status == Status::Nacked).then_some((&cause, Some("2")));
+        assert_eq!(refused, wanted);
+    }
+}
+
 #[test]
 fn dump_resources() {
     let mut bed = Bed::sotw();
