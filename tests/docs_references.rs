@@ -105,7 +105,7 @@ fn rows_of_ports(heading: &str) -> Vec<(Vec<String>, Vec<String>)> {
     let owned = |cell: &str| spans(cell).into_iter().map(str::to_owned).collect::<Vec<_>>();
     let names = |cell: &str| {
         let bare = |name: String| name.strip_prefix("Test").map(str::to_owned);
-        owned(cell).into_iter().filter_map(bare).collect()
+        owned(cell).into_iter().filter_map(bare).collect::<Vec<_>>()
     };
     let row = |cells: Vec<String>| (names(&cells[0]), owned(&cells[2]));
     sections.flat_map(rows).map(row).collect()
@@ -159,6 +159,26 @@ fn each_test_of_grpc_go_s_that_must_be_ported_is_and_has_its_name() {
         assert_eq!(ported, count, "{kind}");
     }
     assert_eq!(upstream.len(), 90, "all of grpc-go's, ported or not");
+}
+
+#[test]
+fn each_defect_that_was_measured_elsewhere_has_its_test() {
+    let text = read("docs/XDS-PORTS.md");
+    let section = |of: &str| {
+        let heading = format!("Defects of the crate {of}\n");
+        rows(text.split("\n## ").find(|section| section.starts_with(&heading)).unwrap())
+    };
+    let defects = section("xds-client");
+    for number in 1..=7 {
+        let row = defects.iter().find(|cells| cells[0] == format!("T{number}"));
+        let tests = &row.unwrap_or_else(|| panic!("T{number} is not listed"))[2];
+        assert!(tests.contains(&format!("::t{number}_")), "T{number}: {tests}");
+    }
+    let others = section("tonic-xds");
+    assert_eq!(others.len(), 7);
+    for cells in defects.iter().chain(&others) {
+        assert!(cells.last().unwrap().contains("::"), "{cells:?} has no test");
+    }
 }
 
 #[test]
