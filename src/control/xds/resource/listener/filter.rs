@@ -118,7 +118,9 @@ fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Rea
     let steps = walk.within("typed_config", |walk| steps(walk, &url, &any))?;
     match steps {
         Some(steps) => {
-            Ok(Read::Filter(HttpFilter { name: name.clone(), disabled: *disabled, steps }))
+            let nearest_last = nearest_last(walk, &url, &any)?;
+            let (name, disabled) = (name.clone(), *disabled);
+            Ok(Read::Filter(HttpFilter { name, disabled, steps, nearest_last }))
         }
         None if context.dialect == Dialect::Sidecar && HARMLESS.contains(&url.as_str()) => {
             Ok(Read::Nothing)
@@ -193,6 +195,15 @@ fn steps(walk: &mut Walk, url: &str, any: &Any) -> Result<Option<Vec<Step>>> {
         }
         _ => return Ok(None),
     }))
+}
+
+/// Whether what the nearest level of routes says of a filter that all levels add to comes last.
+fn nearest_last(walk: &mut Walk, url: &str, any: &Any) -> Result<bool> {
+    if url.strip_prefix(HTTP) != Some("header_mutation.v3.HeaderMutation") {
+        return Ok(false);
+    }
+    let pb: HeaderMutation = walk.unpack("typed_config", any)?;
+    Ok(pb.most_specific_header_mutations_wins)
 }
 
 fn edits(walk: &mut Walk, pb: Option<&Mutations>) -> Result<Vec<Step>> {
@@ -295,7 +306,8 @@ fn override_of(walk: &mut Walk, context: &Context, any: &Any) -> Result<Option<O
         }
         "header_mutation.v3.HeaderMutationPerRoute" => {
             let HeaderMutationPerRoute { mutations } = walk.unpack("", &any)?;
-            of(edits(walk, mutations.as_ref())?)
+            //= Envoy HeaderMutationPerRoute: mutations of all levels are evaluated
+            Some(Override::More(vec![edits(walk, mutations.as_ref())?]))
         }
         _ => match steps(walk, &url, &any)? {
             Some(steps) => Some(Override::Steps(steps)),

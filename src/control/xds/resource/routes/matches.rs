@@ -47,8 +47,9 @@ pub(super) fn rule(walk: &mut Walk, pb: &RouteMatch, route: &mut config::Route) 
     read.query = walk.each("query_parameters", query_parameters, text::query)?;
     read.cookies = walk.each("cookies", cookies, text::cookie)?;
     if grpc.is_some() {
-        let prefix = StringMatch::Prefix("application/grpc".to_owned());
-        read.headers.push(HeaderMatch::new("content-type", prefix));
+        //= Envoy Grpc::Common::hasGrpcContentType: not `application/grpc-web`
+        let grpc = StringMatch::Regex(r"application/grpc(\+.*)?".to_owned());
+        read.headers.push(HeaderMatch::new("content-type", grpc));
     }
     let fraction = walk.keyed_fraction("runtime_fraction", runtime_fraction.as_ref())?;
     read.fraction = fraction.map(|(percent, key)| RuntimeFraction { percent, key });

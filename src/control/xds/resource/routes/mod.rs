@@ -220,13 +220,8 @@ impl Host<'_> {
         // The nearest says how.
         for level in [&self.level.overrides, &self.overrides, &own] {
             for (name, it) in level {
-                let above = route.overrides.get(name);
-                // What is not known takes nothing away.
-                let stays = *it == Override::Unknown
-                    && matches!(above, Some(Override::Steps(_) | Override::Enabled));
-                if !stays {
-                    route.overrides.insert(name.clone(), it.clone());
-                }
+                let said = it.over(route.overrides.get(name));
+                route.overrides.insert(name.clone(), said);
             }
         }
         self.edit(walk, pb, &mut route.config)?;

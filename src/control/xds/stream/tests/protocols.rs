@@ -144,7 +144,7 @@ async fn a_mesh_that_hangs_slows_the_others_down_once() {
         }
         // One of 5 s, not one each.
         let took = began.elapsed();
-        assert!(took < std::time::Duration::from_secs(15), "{took:?}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
         let batch = within(hangs.subscriber.next()).await;
         let [told] = &batch.told[..] else { panic!("{:?}", batch.told) };
         assert!(
