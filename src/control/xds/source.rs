@@ -1,6 +1,9 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
 mod apart;
+#[cfg(test)]
+#[cfg(feature = "testing")]
+mod chaos;
 mod join;
 mod laid;
 mod leftover;

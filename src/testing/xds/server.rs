@@ -58,6 +58,12 @@ impl AdsServer {
         Self::at(Place::Unix(path.as_ref().to_owned())).await
     }
 
+    /// One without a socket, for tests in virtual time.
+    #[cfg(test)]
+    pub(crate) async fn start_in_memory() -> io::Result<Self> {
+        Self::at(Place::Memory(super::memory::host())).await
+    }
+
     async fn at(place: Place) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), loads: Mutex::default() });
         let (place, claim) = place.claim()?;
@@ -73,6 +79,8 @@ impl AdsServer {
             Place::Tcp(address) => address.to_string(),
             #[cfg(unix)]
             Place::Unix(path) => format!("unix:{}", path.display()),
+            #[cfg(test)]
+            Place::Memory(host) => format!("{host}:1"),
         }
     }
 
