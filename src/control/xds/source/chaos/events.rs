@@ -23,20 +23,20 @@ const JUNK: [u8; 8] = [0xff; 8];
 
 impl World {
     pub(super) async fn event(&mut self) {
-        match self.below(16) {
-            0 | 1 => self.update().await,
+        match self.below(24) {
+            0 => self.burst().await,
+            1 => self.crowd().await,
             2 | 3 => self.kill().await,
-            4 => self.restart_empty().await,
-            5 => self.restart_stale().await,
-            6 | 7 => self.flap().await,
-            8 => self.silence().await,
-            9 => self.reorder().await,
-            10 => self.lose().await,
-            11 => self.refuse().await,
-            12 => self.disagree().await,
-            13 => self.burst().await,
-            14 => self.crowd().await,
-            _ => self.come_and_go().await,
+            4 | 5 => self.restart_empty().await,
+            6 | 7 => self.restart_stale().await,
+            8 | 9 => self.flap().await,
+            10 | 11 => self.silence().await,
+            12 | 13 => self.reorder().await,
+            14 | 15 => self.lose().await,
+            16 | 17 => self.refuse().await,
+            18 | 19 => self.disagree().await,
+            20 | 21 => self.come_and_go().await,
+            _ => self.update().await,
         }
     }
 
@@ -294,7 +294,7 @@ impl World {
     }
 
     /// A service leads to very many clusters at once, none of which is known.
-    async fn burst(&mut self) {
+    pub(super) async fn burst(&mut self) {
         self.in_step().await;
         let (service, count) = (self.a_hired_service(), 65 + self.below(136));
         self.note(format!("service {service} leads to {count} other clusters"));
@@ -322,7 +322,7 @@ impl World {
     }
 
     /// Another mesh shares the stream, asks for very many names at once, and gives them up at once.
-    async fn crowd(&mut self) {
+    pub(super) async fn crowd(&mut self) {
         self.in_step().await;
         self.note(format!("{CROWD} names are asked for"));
         let mut said = Vec::new();
