@@ -96,6 +96,7 @@ impl World {
         for service in 0..SERVICES {
             world.allow(0, service);
         }
+        world.calls.pace(Duration::from_secs(1));
         world.hire(0);
         world.hire(1);
         world
