@@ -442,7 +442,7 @@ fn what_levels_say_of_header_mutations_adds_up_in_order() {
         let values = |filters: &mut dyn Iterator<Item = &Filter>| -> Vec<String> {
             let edits = filters.filter_map(|filter| match filter {
                 Filter::RequestHeaders(edit) => Some(edit),
-                Filter::Named(named) => match &*named.filter {
+                Filter::Named(named) => match &named.filter {
                     Filter::RequestHeaders(edit) => Some(edit),
                     _ => None,
                 },
