@@ -37,6 +37,7 @@ mod cache;
 mod client;
 mod decode;
 mod graph;
+mod inbound;
 mod kind;
 mod lrs;
 mod resource;
@@ -47,6 +48,10 @@ mod stream;
 pub use self::{
     bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls},
     kind::Kind as ResourceKind,
+    resource::{
+        Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
+        InboundRoutes, InboundSecurity, InboundSource,
+    },
     source::Xds,
     status::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, StatusService},
 };
@@ -58,6 +63,6 @@ pub(crate) use self::{
     client::script::run as script,
     kind::Kind,
     lrs::script::run as reports,
-    resource::{beside, reads},
+    resource::{beside, comes_in, reads},
     source::whole::run as whole,
 };

@@ -42,7 +42,7 @@ use super::{
     stream::{Batch, Registry, Subscriber},
 };
 use crate::{
-    config::ConfigErrors,
+    config::{ConfigErrors, Role},
     core::{Figures, Instant, Plane, earliest},
     discover::{Discover, Publisher},
 };
@@ -228,26 +228,31 @@ impl Xds {
     }
 
     fn decoder(bootstrap: &Bootstrap) -> Decoder {
-        let providers = bootstrap.certificate_providers.iter();
-        let providers: BTreeMap<String, String> = providers
-            .map(|(instance, files)| (instance.clone(), publish::identity(instance, files)))
-            .collect();
-        let dialect = match bootstrap.dialect {
-            Dialect::Proxyless => resource::Dialect::Proxyless,
-            Dialect::Sidecar => resource::Dialect::Sidecar,
-        };
-        // What Istio calls the secrets that its agent serves.
-        let secrets = providers.get("default").filter(|_| dialect == resource::Dialect::Sidecar);
-        let secrets =
-            secrets.map(|files| ["default", "ROOTCA"].map(|it| (it.into(), files.clone())));
-        Decoder::new(Context {
-            dialect,
-            trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
-            providers,
-            secrets: secrets.into_iter().flatten().collect(),
-            realm: realm(bootstrap),
-            given: BTreeMap::new(),
-        })
+        Decoder::new(context(bootstrap))
+    }
+}
+
+/// What decoding needs to know of a bootstrap.
+pub(super) fn context(bootstrap: &Bootstrap) -> Context {
+    let providers = bootstrap.certificate_providers.iter();
+    let providers: BTreeMap<String, String> = providers
+        .map(|(instance, files)| (instance.clone(), publish::identity(instance, files)))
+        .collect();
+    let dialect = match bootstrap.dialect {
+        Dialect::Proxyless => resource::Dialect::Proxyless,
+        Dialect::Sidecar => resource::Dialect::Sidecar,
+    };
+    // What Istio calls the secrets that its agent serves.
+    let secrets = providers.get("default").filter(|_| dialect == resource::Dialect::Sidecar);
+    let secrets = secrets.map(|files| ["default", "ROOTCA"].map(|it| (it.into(), files.clone())));
+    Context {
+        dialect,
+        role: Role::Caller,
+        trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
+        providers,
+        secrets: secrets.into_iter().flatten().collect(),
+        realm: realm(bootstrap),
+        given: BTreeMap::new(),
     }
 }
 

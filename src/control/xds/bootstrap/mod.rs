@@ -13,7 +13,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use crate::config::{ConfigError, ConfigErrors, IdentityFiles};
 
@@ -128,6 +128,14 @@ impl Bootstrap {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What the listener of a server at this address is called, as its template
+    /// (`server_listener_resource_name_template`) says; none where that is not given (gRFC A36).
+    #[must_use]
+    pub fn server_listener(&self, address: SocketAddr) -> Option<String> {
+        let template = self.server_template.as_ref()?;
+        Some(template.name(&address.to_string()))
     }
 
     /// Whether its control plane is istiod in the dialect that leaves TLS modes out.

@@ -15,6 +15,7 @@ mod address;
 mod cluster;
 mod endpoints;
 mod hash;
+mod inbound;
 mod listener;
 mod metadata;
 mod read;
@@ -38,8 +39,13 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret as Pb
 use prost::Message;
 
 pub(crate) use self::endpoints::Changes;
+pub use self::inbound::{
+    Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
+    InboundRoutes, InboundSecurity, InboundSource,
+};
+pub(crate) use self::inbound::{decode as inbound, with_routes};
 #[cfg(fuzzing)]
-pub(crate) use self::sound::{beside, reads};
+pub(crate) use self::sound::{beside, comes_in, reads};
 pub(crate) use self::types::{
     Cluster, Context, Dialect, Endpoints, EndpointsFrom, HttpFilter, Listener, Override, Resource,
     Route, Routes, RoutesFrom, Step, VirtualHost,

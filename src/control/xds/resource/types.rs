@@ -9,7 +9,9 @@ use std::{
 
 pub(crate) use super::cluster::{Recipe, Secret};
 use super::{cluster::Sockets, endpoints::List};
-use crate::config::{self, DropOverload, Filter, IdentityFiles, LocalityWeight, RateDescriptor};
+use crate::config::{
+    self, DropOverload, Filter, IdentityFiles, LocalityWeight, RateDescriptor, Role,
+};
 
 /// A decoded resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub(crate) enum Resource {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Context {
     pub(crate) dialect: Dialect,
+    /// Whose calls listeners and routes are read for: those that are made, or those that come in.
+    pub(crate) role: Role,
     /// Whether the control plane is trusted to change authorities (gRFC A81).
     pub(crate) trusted: bool,
     /// The instances of certificate providers of the bootstrap, and under which name of

@@ -29,9 +29,9 @@ use super::{
     routes::{add_upgrade, routes, tags, upgrade},
     walk::{IGNORED, Result, Walk},
 };
-use crate::config::{Policy, Tracing};
+use crate::config::{Policy, Role, Tracing};
 
-const MANAGER: &str =
+pub(super) const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 /// Envoy's idle time of a stream where nothing is said.
 const IDLE: Duration = Duration::from_secs(300);
@@ -58,7 +58,7 @@ pub(super) fn listener(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Li
     Ok(read)
 }
 
-fn listens_at(address: Option<&Address>) -> Option<SocketAddr> {
+pub(super) fn listens_at(address: Option<&Address>) -> Option<SocketAddr> {
     let Some(address::Address::SocketAddress(socket)) = address?.address.as_ref() else {
         return None;
     };
@@ -88,8 +88,13 @@ fn of_chains(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Listener> {
     walk.refuse("filter_chains", pb.filter_chains.len(), reason)
 }
 
-fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> Result<Listener> {
-    if context.dialect == Dialect::Proxyless {
+pub(super) fn manager_of(
+    walk: &mut Walk,
+    context: &Context,
+    name: &str,
+    pb: &Manager,
+) -> Result<Listener> {
+    if context.dialect == Dialect::Proxyless || context.role == Role::Receiver {
         //= gRFC A41: who calls is never read from headers
         if pb.xff_num_trusted_hops != 0 {
             return walk.refuse("xff_num_trusted_hops", pb.xff_num_trusted_hops, "must be 0");
