@@ -358,6 +358,8 @@ fn a_pod_of_istio_asks_its_agent_as_a_sidecar() {
     assert_eq!(files.poll_interval, Some(Duration::from_secs(900)));
     let inbound = bootstrap.server_template.as_ref().unwrap().name("0.0.0.0:80");
     assert_eq!(inbound, "xds.istio.io/grpc/lds/inbound/0.0.0.0:80");
+    let of_six = bootstrap.server_listener("[::1]:80".parse().unwrap());
+    assert_eq!(of_six.as_deref(), Some("xds.istio.io/grpc/lds/inbound/[::1]:80"));
 }
 
 #[test]
