@@ -38,7 +38,10 @@ pub(crate) enum Caller<'a> {
 }
 
 /// The connection that a call came in by.
-#[cfg_attr(not(test), allow(dead_code, reason = "what serves calls is built on it"))]
+#[cfg_attr(
+    not(all(test, feature = "xds")),
+    allow(dead_code, reason = "what serves calls is built on it")
+)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connection<'a> {
     /// Where it came in.
@@ -81,7 +84,10 @@ impl<'a> Facts<'a> {
     }
 
     /// The same of a call that came in.
-    #[cfg_attr(not(test), allow(dead_code, reason = "what serves calls is built on it"))]
+    #[cfg_attr(
+        not(all(test, feature = "xds")),
+        allow(dead_code, reason = "what serves calls is built on it")
+    )]
     pub(crate) fn over(self, connection: &'a Connection<'a>) -> Self {
         Self { connection: Some(connection), ..self }
     }

@@ -13,7 +13,7 @@ mod rules;
 mod tests;
 mod who;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "xds"))]
 pub(crate) use self::facts::Connection;
 pub(crate) use self::{
     facts::{Caller, Facts},

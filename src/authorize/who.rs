@@ -27,7 +27,10 @@ impl Who {
     }
 
     /// The same, with the subject of its certificate.
-    #[cfg_attr(not(test), allow(dead_code, reason = "what serves calls is built on it"))]
+    #[cfg_attr(
+        not(all(test, feature = "xds")),
+        allow(dead_code, reason = "what serves calls is built on it")
+    )]
     pub(crate) fn with_subject(self, subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..self }
     }
