@@ -33,6 +33,7 @@
 
 mod ads;
 mod bootstrap;
+mod bulk;
 mod cache;
 mod client;
 mod decode;

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::super::kind::Kind;
 
+/// The longest name: it is said in each request. Unit: bytes.
+const LONGEST: usize = 4096;
+
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Name {
     /// `None`: the servers of the bootstrap.
@@ -23,6 +26,9 @@ impl Name {
     pub(super) fn read(kind: Kind, name: &str) -> Result<Self, String> {
         if name.is_empty() {
             return Err("it is empty".to_owned());
+        }
+        if name.len() > LONGEST {
+            return Err(format!("it has {} bytes, and may have {LONGEST}", name.len()));
         }
         if name == "*" {
             return Err("`*` means all there are".to_owned());
@@ -115,6 +121,7 @@ mod tests {
             &format!("xdstp://a/{cluster}/"),
             &format!("xdstp://a/{cluster}/*"),
             &format!("xdstp://a/{cluster}/x/*?b=1"),
+            &"a".repeat(LONGEST + 1),
         ] {
             assert!(read(name).is_err(), "{name}");
         }

@@ -4,8 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::super::kind::Kind;
 
-/// No longer than this is a reason repeated.
+/// No longer than this is a reason repeated. Unit: characters.
 const LONGEST: usize = 1024;
+/// Nor, with what cannot be shown written out. Unit: bytes.
+const LONGEST_SHOWN: usize = 2048;
 
 /// Why, of which resource, and who says so. One line: what, where, probable cause, what to check.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,9 +56,9 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, name, version, node, server, cause } = self;
-        write!(f, "{kind} resource `{}`", name.escape_debug())?;
+        write!(f, "{kind} resource `{}`", quoted(name))?;
         if let Some(version) = version {
-            write!(f, ", version `{}`", version.escape_debug())?;
+            write!(f, ", version `{}`", quoted(version))?;
         }
         write!(f, ": {cause} (")?;
         if let Some(server) = server {
@@ -134,16 +136,12 @@ impl fmt::Display for Cause {
             Self::Unanswered(after) => write!(f, "no answer named it within {after:?}"),
             Self::Removed => f.write_str("does not exist: the server no longer has it"),
             Self::Expired => f.write_str("does not exist: its time to live has passed"),
-            Self::Refused(reason) => write!(f, "refused: {}", reason.escape_debug()),
+            Self::Refused(reason) => write!(f, "refused: {}", quoted(reason)),
             Self::Denied { code, message } => {
-                write!(
-                    f,
-                    "the server has an error for it (code {code}): {}",
-                    message.escape_debug()
-                )
+                write!(f, "the server has an error for it (code {code}): {}", quoted(message))
             }
             Self::Unreachable(reason) => {
-                write!(f, "the server cannot be reached: {}", reason.escape_debug())
+                write!(f, "the server cannot be reached: {}", quoted(reason))
             }
         }
     }
@@ -154,5 +152,32 @@ pub(super) fn short(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// The same, on one line: what cannot be shown is written out.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = short(text).escape_debug().to_string();
+    if quoted.len() > LONGEST_SHOWN {
+        let mut ends = (0..=LONGEST_SHOWN).rev();
+        let end = ends.find(|at| quoted.is_char_boundary(*at)).unwrap_or(0);
+        quoted.truncate(end);
+        quoted.push('…');
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_shown_on_one_line_and_not_endless() {
+        assert_eq!(quoted("ein Täßchen\n\0\u{1b}[31m"), r"ein Täßchen\n\0\u{1b}[31m");
+        for letter in ["a", "\n", "ß", "\u{10ffff}", "日"] {
+            let text = quoted(&letter.repeat(1 << 20));
+            assert!((1024..=LONGEST_SHOWN + 3).contains(&text.len()), "{letter:?}: {}", text.len());
+            assert!(text.ends_with('…') && !text.contains(char::is_control));
+        }
     }
 }

@@ -456,6 +456,21 @@ fn clusters_of_clusters_that_are_too_deep_are_refused_and_a_short_way_counts() {
 }
 
 #[test]
+fn a_name_that_leads_to_too_much_is_refused_and_nothing_of_it_is_asked_for() {
+    let mut world = World::known("users", "blue");
+    let names: Vec<String> = (0..walk::MOST).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.tell(Resource::Routes(routes("r", &names)));
+    assert_eq!(world.leads("users"), None);
+    assert!(world.lacks["users"].contains("more than 16384"), "{:?}", world.lacks);
+    assert_eq!(world.watched(), ["LDS users", "RDS r"]);
+    world.tell(Resource::Routes(routes("r", &["blue"])));
+    world.tell(eds("blue"));
+    world.tell(endpoints("blue", &["10.0.0.1:80"]));
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
+}
+
+#[test]
 fn who_asks_again_before_there_is_an_answer_gets_one() {
     let mut world = World::default();
     world.ask("users");

@@ -15,6 +15,8 @@ use crate::control::xds::{
 
 /// How deep clusters of clusters may be (gRFC A37).
 pub(super) const DEEPEST: usize = 16;
+/// As many resources may a name lead to: all of them are asked for, and kept.
+pub(super) const MOST: usize = 16_384;
 
 /// What a root needs, as far as that is known.
 pub(super) struct Walked {
@@ -52,7 +54,8 @@ pub(super) fn served(known: &Known, name: &Arc<str>, service: &Service) -> BTree
         walk.needs.insert((Kind::Routes, Arc::clone(name)));
     }
     if let Some(host) = listener.host(routes, authority) {
-        // One that is too deep was refused before it came to this.
+        // One that is too deep was refused before it came to this. One that leads to too much by now is
+        // followed as far as that goes.
         drop(walk.clusters(clusters(listener, host)));
     }
     walk.needs
@@ -97,6 +100,10 @@ impl Walk<'_> {
         };
         if let Err(reason) = self.clusters(clusters(listener, host)) {
             self.is_complete = true;
+            if self.needs.len() > MOST {
+                // What cannot be used is not asked for.
+                self.needs.retain(|id| matches!(id.0, Kind::Listener | Kind::Routes));
+            }
             return Some(refused(reason.into()));
         }
         let (listener, routes) = (Arc::clone(listener), Arc::clone(routes));
@@ -116,6 +123,12 @@ impl Walk<'_> {
             let mut next = Vec::new();
             for name in level {
                 if self.needs.insert((Kind::Cluster, Arc::clone(&name))) {
+                    if self.needs.len() > MOST {
+                        return Err(format!(
+                            "CDS resource {name}: it is one of more than {MOST} resources that the \
+                             name leads to, which is too much"
+                        ));
+                    }
                     next.extend(self.cluster(&name));
                 }
             }

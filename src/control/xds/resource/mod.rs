@@ -51,7 +51,7 @@ pub(crate) use self::types::{
     Route, Routes, RoutesFrom, Step, VirtualHost,
 };
 use self::walk::{Bad, Walk};
-use super::kind::Kind;
+use super::{bulk, kind::Kind};
 
 /// Decodes resources of one control plane.
 #[derive(Debug)]
@@ -100,6 +100,8 @@ impl Decoder {
     ///
     /// What of it cannot be used: the field's place, its value and why.
     pub(crate) fn decode(&self, kind: Kind, value: &[u8]) -> Result<(Arc<str>, Resource), Refused> {
+        bulk::check(value, kind == Kind::Endpoints)
+            .map_err(|reason| Refused { name: bulk::first_text(value).map(Arc::from), reason })?;
         let mut walk = Walk::new();
         match kind {
             Kind::Cluster => {

@@ -128,6 +128,26 @@ fn a_refusal_names_each_that_is_bad_and_what_has_no_name() {
 
 /// grpc-go: `TestADS_NACKError_DuplicateSuppression`.
 #[test]
+fn the_text_of_a_nack_is_bounded_and_each_name_is_told_once_whatever_an_answer_has() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    bed.requests();
+    bed.told();
+    let reason = format!("bad {}", "\u{1}\n日".repeat(10_000));
+    let mut all = vec![("l", reason.as_str())];
+    all.extend((0..2_000).map(|_| ("l", "bad again")));
+    all.extend((0..2_000).map(|_| ("", reason.as_str())));
+    bed.answer(LDS, "2", "b", &all);
+    let sent = bed.sent();
+    let message = &sent[0].error_detail.as_ref().unwrap().message;
+    assert!(message.len() <= 16 * 1024, "{}", message.len());
+    assert!(message.starts_with("`l`: bad ") && message.contains("; and "), "{message}");
+    assert!(!message.contains(char::is_control), "{message}");
+    assert_eq!(bed.told().len(), 1);
+}
+
+#[test]
 fn ads_nack_error_duplicate_suppression() {
     let mut bed = Bed::sotw();
     bed.watch(LDS, "l");

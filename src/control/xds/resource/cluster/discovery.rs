@@ -44,6 +44,8 @@ use crate::config::{
 const REFRESH: Duration = Duration::from_secs(5);
 /// Names of one cluster that DNS is asked for.
 const MOST_NAMES: usize = 1_000;
+/// Clusters that one is made of: each is asked for, with its endpoints.
+const MOST_PARTS: usize = 8_000;
 /// The shortest of the model.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 
@@ -419,7 +421,11 @@ fn typed_dns(walk: &mut Walk, context: &Context, pb: &DnsCluster) -> Result<DnsD
 }
 
 fn aggregate(walk: &mut Walk, name: &str, clusters: &[String]) -> Result<EndpointsFrom> {
-    let mut list: Vec<Arc<str>> = Vec::new();
+    if clusters.len() > MOST_PARTS {
+        let reason = format!("must be at most {MOST_PARTS}");
+        return walk.refuse("typed_config.clusters", clusters.len(), reason);
+    }
+    let (mut list, mut seen) = (Vec::<Arc<str>>::new(), HashSet::new());
     for (index, cluster) in clusters.iter().enumerate() {
         let field = format!("typed_config.clusters[{index}]");
         if cluster.is_empty() {
@@ -429,7 +435,7 @@ fn aggregate(walk: &mut Walk, name: &str, clusters: &[String]) -> Result<Endpoin
             return walk.refuse(&field, cluster, "a cluster does not take over from itself");
         }
         //= gRFC A37: of one that is there twice, the first place counts
-        if !list.iter().any(|other| &**other == cluster) {
+        if seen.insert(cluster) {
             list.push(cluster.as_str().into());
         }
     }

@@ -37,6 +37,8 @@ use crate::config::{self, RateDescriptor, Role, WeightedCluster};
 const HERE: &str = "here";
 /// Routes of one resource at most.
 const MOST_ROUTES: usize = 50_000;
+/// Clusters that one virtual host leads to: each is asked for, with its endpoints.
+const MOST_CLUSTERS: usize = 8_000;
 
 /// Reads a route configuration.
 pub(super) fn routes(
@@ -81,6 +83,13 @@ pub(super) fn routes(
     let hosts = walk.each("virtual_hosts", &pb.virtual_hosts, |walk, host| {
         virtual_host(walk, context, pb, &all, host, &mut domains)
     })?;
+    for host in &hosts {
+        let count = host.clusters().len();
+        if count > MOST_CLUSTERS {
+            let reason = format!("leads to {count} clusters, and may lead to {MOST_CLUSTERS}");
+            return walk.refuse("virtual_hosts", &host.name, reason);
+        }
+    }
     Ok(Routes {
         name: pb.name.as_str().into(),
         hosts,
