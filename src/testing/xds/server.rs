@@ -147,6 +147,11 @@ impl AdsServer {
         });
     }
 
+    /// Reads no requests any more, or again. One that is on its way may still be read.
+    pub fn deaf(&self, deaf: bool) {
+        self.shared.with(|state| state.script.deaf = deaf);
+    }
+
     /// Keeps its answers back until [`release`](Self::release).
     pub fn hold(&self) {
         self.shared.with(|state| state.script.hold = true);
@@ -283,6 +288,12 @@ impl AdsServer {
         self.shared.with(|state| state.streams())
     }
 
+    /// How many streams have begun so far.
+    #[must_use]
+    pub fn streams_begun(&self) -> u64 {
+        self.shared.with(|state| state.streams_begun())
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -310,7 +321,7 @@ impl AdsServer {
 /// How often a place that is taken is tried again.
 const TRIES: usize = 200;
 /// Between two looks.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
+pub(super) const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
 
 impl std::fmt::Debug for AdsServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
