@@ -107,7 +107,7 @@ mod tests {
     fn nested(outer: usize, inner: usize) -> Vec<u8> {
         let mut one = vec![0x12];
         prost::encode_length_delimiter(2 * inner, &mut one).unwrap();
-        one.extend([0x12, 0].repeat(inner));
+        one.extend([0x12_u8, 0].repeat(inner));
         one.repeat(outer)
     }
 
@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn however_deep_it_is_nested_it_is_looked_at_to_its_bound() {
-        let mut message = vec![0; SMALL];
-        for _ in 0..2_000 {
+        let mut message = vec![0; LARGE];
+        for _ in 0..200 {
             let mut outer = vec![0x12];
             prost::encode_length_delimiter(message.len(), &mut outer).unwrap();
             outer.append(&mut message);
