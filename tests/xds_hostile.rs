@@ -426,6 +426,13 @@ fn clusters_without_end_come_and_go_and_a_name_that_leads_to_too_many_is_refused
         bed.plane.until(|plane| !plane.nacks(RDS).is_empty()).await;
         let why = bed.reasons(RDS).join("; ");
         assert!(why.contains("`users-routes`") && why.contains("8000"), "{why}");
+        bed.plane.forget_requests();
+        // And to one whose name is as long as a letter.
+        let long = "n".repeat(100_000);
+        bed.plane.set([Resource::routes("users-routes", [("users", &*long)])]);
+        bed.plane.until(|plane| !plane.nacks(RDS).is_empty()).await;
+        let why = bed.reasons(RDS).join("; ");
+        assert!(why.contains("100000 bytes") && why.len() <= 4096, "{why}");
         assert!(bed.asked(CDS) <= 300, "{}", bed.asked(CDS));
         bed.calls().await;
     });

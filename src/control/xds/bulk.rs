@@ -3,6 +3,8 @@
 //! A message, a text or a list of bytes may take two bytes on the wire and some hundred in memory: what is
 //! within the bound of its size may still be made of so many that nobody has room for them.
 
+/// The longest name of a resource: it is said in each request. Unit: bytes.
+pub(crate) const LONGEST_NAME: usize = 4096;
 /// Resources, names and errors of one answer.
 pub(crate) const MOST_OF_ANSWER: usize = 262_144;
 /// Localities and endpoints of a resource of endpoints.

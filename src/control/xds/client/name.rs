@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::kind::Kind;
-
-/// The longest name: it is said in each request. Unit: bytes.
-const LONGEST: usize = 4096;
+use super::super::{bulk::LONGEST_NAME, kind::Kind};
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Name {
@@ -27,8 +24,8 @@ impl Name {
         if name.is_empty() {
             return Err("it is empty".to_owned());
         }
-        if name.len() > LONGEST {
-            return Err(format!("it has {} bytes, and may have {LONGEST}", name.len()));
+        if name.len() > LONGEST_NAME {
+            return Err(format!("it has {} bytes, and may have {LONGEST_NAME}", name.len()));
         }
         if name == "*" {
             return Err("`*` means all there are".to_owned());
@@ -121,7 +118,7 @@ mod tests {
             &format!("xdstp://a/{cluster}/"),
             &format!("xdstp://a/{cluster}/*"),
             &format!("xdstp://a/{cluster}/x/*?b=1"),
-            &"a".repeat(LONGEST + 1),
+            &"a".repeat(LONGEST_NAME + 1),
         ] {
             assert!(read(name).is_err(), "{name}");
         }

@@ -31,7 +31,10 @@ use super::{
     read::said,
     walk::{Bad, IGNORED, Result, Walk},
 };
-use crate::config::{self, RateDescriptor, Role, WeightedCluster};
+use crate::{
+    config::{self, RateDescriptor, Role, WeightedCluster},
+    control::xds::bulk::LONGEST_NAME,
+};
 
 /// Where routes of calls that come in lead, if they are answered here.
 const HERE: &str = "here";
@@ -84,9 +87,17 @@ pub(super) fn routes(
         virtual_host(walk, context, pb, &all, host, &mut domains)
     })?;
     for host in &hosts {
-        let count = host.clusters().len();
-        if count > MOST_CLUSTERS {
-            let reason = format!("leads to {count} clusters, and may lead to {MOST_CLUSTERS}");
+        let clusters = host.clusters();
+        if clusters.len() > MOST_CLUSTERS {
+            let reason =
+                format!("leads to {} clusters, and may lead to {MOST_CLUSTERS}", clusters.len());
+            return walk.refuse("virtual_hosts", &host.name, reason);
+        }
+        if let Some(name) = clusters.into_iter().find(|name| name.len() > LONGEST_NAME) {
+            let reason = format!(
+                "leads to a cluster whose name has {} bytes, and may have {LONGEST_NAME}",
+                name.len()
+            );
             return walk.refuse("virtual_hosts", &host.name, reason);
         }
     }
