@@ -129,7 +129,7 @@ impl World {
                     self.lines.remove(&*name);
                     assert!(!self.lines.values().any(uses), "{name} is still in a line");
                 }
-                Do::Service { name, target: Service { listener, routes, authority } } => {
+                Do::Service { name, target: Service { listener, routes, authority, .. } } => {
                     let leads: Vec<String> = listener
                         .host(&routes, &authority)
                         .unwrap()

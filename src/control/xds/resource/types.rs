@@ -34,7 +34,7 @@ pub(crate) struct Context {
     /// The instances of certificate providers of the bootstrap, and under which name of
     /// `identities` the mesh knows each.
     pub(crate) providers: BTreeMap<String, String>,
-    /// The same of secrets (SDS): Istio's `default` and `ROOTCA`.
+    /// The same of secrets (SDS): what the bootstrap says, and Istio's `default` and `ROOTCA`.
     pub(crate) secrets: BTreeMap<String, String>,
     /// What tells the secrets of this control plane from those of others of these names.
     pub(crate) realm: String,

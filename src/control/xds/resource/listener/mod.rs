@@ -84,7 +84,9 @@ fn of_chains(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Listener> {
             });
         }
     }
-    let reason = "must have an HttpConnectionManager: other protocols are not supported yet";
+    let reason = "must have an HttpConnectionManager: TCP, and TLS that is passed through, are not \
+                  supported yet. Istio's ports named `tcp`, `tls` and `https` are of this kind: name \
+                  one that speaks HTTP `http`, and say its TLS in a DestinationRule";
     walk.refuse("filter_chains", pb.filter_chains.len(), reason)
 }
 
@@ -111,7 +113,9 @@ pub(super) fn manager_of(
                     return walk.refuse("route_config_name", "", "must not be empty");
                 }
                 match config_source {
-                    Some(source) => from_the_stream(walk, "config_source", source)?,
+                    Some(source) => {
+                        from_the_stream(walk, context.dialect, "config_source", source)?;
+                    }
                     None => return walk.refuse("config_source", "none", "must be `ads` or `self`"),
                 }
                 Ok(RoutesFrom::Named(route_config_name.as_str().into()))
