@@ -1,3 +1,4 @@
+mod elsewhere;
 mod secrets;
 
 use super::*;

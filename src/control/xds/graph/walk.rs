@@ -111,8 +111,10 @@ impl<'a> Walk<'a> {
             Elsewhere::At(Err(_)) => &[],
         };
         let mut barred = None;
-        for other in others {
-            match self.way(other, asked.authority)? {
+        // All are asked for at once.
+        let ways: Vec<_> = others.iter().map(|other| self.way(other, asked.authority)).collect();
+        for way in ways {
+            match way? {
                 // Of a service of its own it has one virtual host, for all names.
                 way @ (Way::Here(_) | Way::ForAll(_)) => return Some(way),
                 way @ Way::Barred(_) => barred = barred.or(Some(way)),

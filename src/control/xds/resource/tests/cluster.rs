@@ -13,8 +13,8 @@ use envoy_types::pb::{
                 load_balancing_policy::Policy,
             },
             core::v3::{
-                ApiConfigSource, HealthStatusSet, Http2ProtocolOptions, Locality, RoutingPriority,
-                SelfConfigSource, TypedExtensionConfig,
+                HealthStatusSet, Http2ProtocolOptions, Locality, RoutingPriority, SelfConfigSource,
+                TypedExtensionConfig,
             },
         },
         extensions::{
