@@ -60,8 +60,7 @@ impl Graph {
     /// The names whose host has been looked up, to no avail: it may be another day.
     pub(crate) fn astray(&self) -> Vec<Arc<str>> {
         let is_astray = |root: &Root| match (&root.elsewhere, &root.published) {
-            (Elsewhere::At(Err(_)), _) => true,
-            (Elsewhere::At(Ok(_)), Some(Target::Nothing(_))) => true,
+            (Elsewhere::At(Err(_)), _) | (Elsewhere::At(Ok(_)), Some(Target::Nothing(_))) => true,
             (Elsewhere::At(Ok(others)), Some(Target::Service(service))) => {
                 !others.contains(&service.asked) && service.is_of_all()
             }
@@ -98,8 +97,11 @@ impl Elsewhere {
             Self::At(Err(reason)) => format!("nor is its address known: {reason}"),
             Self::Nowhere | Self::Unasked | Self::Asked => return first.clone(),
         };
-        let hint = "is the port's protocol named (`name: http-…` or `appProtocol`)?";
-        Lack { reason: format!("{}; {text}: {hint}", first.reason).into(), ..first.clone() }
+        // What is to be checked stays the last word.
+        let end = first.reason.find("; check ").unwrap_or(first.reason.len());
+        let (said, check) = first.reason.split_at(end);
+        let hint = "is the port's protocol named, `http-…` or by `appProtocol`?";
+        Lack { reason: format!("{said}; {text} ({hint}){check}").into(), why: first.why }
     }
 }
 

@@ -144,13 +144,14 @@ fn the_last_resort_counts_where_no_address_has_a_listener() {
 #[test]
 fn who_is_nowhere_is_told_of_both_and_of_the_name_of_the_port() {
     let mut world = asked();
-    world.miss(Kind::Listener, WILDCARD, "there is none");
+    world.miss(Kind::Listener, WILDCARD, "there is none; check the name");
     world.found(&[ADDRESS]);
     world.miss(Kind::Listener, ADDRESS, "nor here");
     let lack = &world.lacks["users:8080"];
-    for words in ["there is none; ", ADDRESS, "is the port's protocol named"] {
+    for words in ["there is none; nor", ADDRESS, "is the port's protocol named"] {
         assert!(lack.contains(words), "{lack}");
     }
+    assert!(lack.ends_with("?); check the name"), "{lack}");
     assert_eq!(world.graph.astray().len(), 1);
     // Nor does an address help that nobody knows.
     let mut world = asked();
