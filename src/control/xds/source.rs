@@ -589,7 +589,9 @@ fn why(trouble: &Trouble) -> Why {
             Why::Absent
         }
         Cause::Denied { code: 7, .. } | Cause::Name(_) => Why::Denied,
-        Cause::Denied { .. } | Cause::Unanswered(_) | Cause::Unreachable(_) => Why::Away,
+        Cause::Denied { .. } | Cause::Unanswered(_) | Cause::Unreachable(_) | Cause::Spared(_) => {
+            Why::Away
+        }
         Cause::Refused(_) => Why::Refused,
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Cause {
     Denied { code: i32, message: String },
     /// No stream to the server, for this reason.
     Unreachable(String),
+    /// It is not asked for: the server ends the stream when it is, for this reason.
+    Spared(String),
 }
 
 // === impl Trouble ===
@@ -83,6 +85,10 @@ impl Cause {
         Self::Unreachable(short(reason))
     }
 
+    pub(super) fn spared(reason: &str) -> Self {
+        Self::Spared(short(reason))
+    }
+
     /// Whether it speaks of the resource, and not of the way to it (gRFC A88).
     pub(crate) fn is_data_error(&self) -> bool {
         match self {
@@ -91,7 +97,7 @@ impl Cause {
             }
             // NOT_FOUND and PERMISSION_DENIED.
             Self::Denied { code, .. } => matches!(code, 5 | 7),
-            Self::Unanswered(_) | Self::Unreachable(_) => false,
+            Self::Unanswered(_) | Self::Unreachable(_) | Self::Spared(_) => false,
         }
     }
 
@@ -121,6 +127,7 @@ impl Cause {
             Self::Expired => "that the control plane renews what it sends",
             Self::Refused(_) => "what the control plane was given for it",
             Self::Denied { .. } => "what the control plane says of it, and the rights of this node",
+            Self::Spared(_) => "that the control plane serves resources of this type",
             Self::Unreachable(_) => {
                 "that the control plane runs and its address and credentials are right"
             }
@@ -139,6 +146,10 @@ impl fmt::Display for Cause {
             Self::Refused(reason) => write!(f, "refused: {}", quoted(reason)),
             Self::Denied { code, message } => {
                 write!(f, "the server has an error for it (code {code}): {}", quoted(message))
+            }
+            Self::Spared(reason) => {
+                let reason = reason.escape_debug();
+                write!(f, "not asked for now, as the server ends the stream for it: {reason}")
             }
             Self::Unreachable(reason) => {
                 write!(f, "the server cannot be reached: {}", quoted(reason))

@@ -4,6 +4,7 @@
 //! hold what those hold; `docs/XDS-PORTS.md` lists them.
 
 mod ack_nack;
+mod blame;
 mod chaos;
 mod defects;
 mod delta;
@@ -223,8 +224,13 @@ impl Bed {
     }
 
     pub(super) fn close(&mut self, server: usize, text: &str) {
+        self.ended(server, 14, text);
+    }
+
+    /// The stream ends with this status of gRPC.
+    pub(super) fn ended(&mut self, server: usize, code: i32, text: &str) {
         let stream = self.streams.remove(&server).expect("a stream");
-        self.client.closed(self.now, ServerId(server), stream, 14, text);
+        self.client.closed(self.now, ServerId(server), stream, code, text);
         self.run();
     }
 
