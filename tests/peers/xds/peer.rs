@@ -307,7 +307,8 @@ async fn program(who: Who, bootstrap: &str) -> How {
     How::Program { child, input, output }
 }
 
-/// Envoy's own bootstrap, for the same server.
+/// Envoy's own bootstrap, for the same server, which it reports its load to: what a cluster says of that
+/// (`lrs_server`) is for gRPC alone.
 fn envoy_bootstrap(bootstrap: &str) -> String {
     let bootstrap: serde_json::Value = serde_json::from_str(bootstrap).unwrap();
     let server = bootstrap["xds_servers"][0]["server_uri"].as_str().unwrap();
@@ -321,6 +322,11 @@ dynamic_resources:
     grpc_services: [{{envoy_grpc: {{cluster_name: plane}}}}]
   lds_config: {{ads: {{}}, resource_api_version: V3}}
   cds_config: {{ads: {{}}, resource_api_version: V3}}
+cluster_manager:
+  load_stats_config:
+    api_type: GRPC
+    transport_api_version: V3
+    grpc_services: [{{envoy_grpc: {{cluster_name: plane}}}}]
 static_resources:
   clusters:
   - name: plane
