@@ -19,6 +19,9 @@ const STREAMS: u32 = 3;
 const TIMES: u32 = 10;
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
+/// No more is repeated of what a server says. Unit: characters.
+const LONGEST_REASON: usize = 1024;
+
 /// What is held against a type.
 #[derive(Debug, Default)]
 struct Suspect {
@@ -117,7 +120,8 @@ impl Blame {
         let pause = LONGEST.min(backoff::plain(suspect.pauses) * TIMES);
         suspect.pauses = suspect.pauses.saturating_add(1);
         let until = end.now.checked_add(pause)?;
-        let why = format!("stream ended with code {}: {}", end.code, end.message);
+        let said: String = end.message.chars().take(LONGEST_REASON).collect();
+        let why = format!("stream ended with code {}: {said}", end.code);
         suspect.spared = Some(Spared { until, why });
         Some(kind)
     }
