@@ -426,6 +426,31 @@ async fn a_server_does_to_a_call_what_it_asks_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_asked_to_end_answers_the_calls_on_it_and_waits_for_no_other() {
+    for (behaviour, is_answered) in [("sleep-1", true), ("keep-open", false)] {
+        let a = backend("a", 0).await;
+        let server = channel(a.address).await;
+        let mut request = Request::new(Empty {});
+        request.metadata_mut().insert("rpc-behavior", behaviour.parse().unwrap());
+        let call = tokio::spawn(async move {
+            let told: Result<Told<Empty>, Status> = called(server, EMPTY_CALL, request).await;
+            told.map(drop)
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let address = a.address;
+        let ended = tokio::time::timeout(Duration::from_secs(20), a.end(Duration::from_secs(3)));
+        ended.await.unwrap();
+        if is_answered {
+            call.await.unwrap().unwrap();
+            assert!(tokio::net::TcpStream::connect(address).await.is_err(), "somebody is let in");
+        } else {
+            assert!(!call.is_finished());
+            call.abort();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_is_told_its_health() {
     let line = "--port=0 --maintenance_port=0 --host_name_override=a";
     let options = server::Options::parse(words(line)).unwrap();
@@ -495,5 +520,11 @@ fn flags_are_those_of_grpc_s_programs() {
         Options::parse(words(bad)).expect_err(bad);
     }
     server::Options::parse(words("--secure_mode")).unwrap_err();
+    // As a program in Python writes them.
+    let line = "--print_response=False --secure_mode=True --fail_on_failed_rpc=1";
+    let options = Options::parse(words(line)).unwrap();
+    assert_eq!((options.print_response, options.fail_on_failed_rpc), (false, true));
+    server::Options::parse(words("--secure_mode=False")).unwrap();
+    server::Options::parse(words("--secure_mode=True")).unwrap_err();
     assert_eq!(Flags::parse(words("--a --b=c"), &["a?", "b"]).unwrap().get("a"), Some("true"));
 }

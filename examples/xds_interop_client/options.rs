@@ -63,17 +63,17 @@ impl Options {
     /// As the flags say.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let flags = Flags::parse(arguments, FLAGS)?;
-        if flags.value("enable_csm_observability", false)? {
+        if flags.switch("enable_csm_observability")? {
             return Err("--enable_csm_observability: it has no exporter of its own".to_owned());
         }
         // Who is to be spoken to by TLS is what the control plane says, with or without it.
-        let _: bool = flags.value("secure_mode", false)?;
+        let _: bool = flags.switch("secure_mode")?;
         let seconds = flags.time("rpc_timeout_sec", Duration::from_secs(20))?;
         let options = Self {
-            fail_on_failed_rpc: flags.value("fail_on_failed_rpc", false)?
-                || flags.value("fail_on_failed_rpcs", false)?,
+            fail_on_failed_rpc: flags.switch("fail_on_failed_rpc")?
+                || flags.switch("fail_on_failed_rpcs")?,
             channels: flags.value("num_channels", 1)?,
-            print_response: flags.value("print_response", false)?,
+            print_response: flags.switch("print_response")?,
             qps: flags.value("qps", 1)?,
             calls: Calls::of_flags(
                 flags.get("rpc").unwrap_or("UnaryCall"),

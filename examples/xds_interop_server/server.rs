@@ -1,8 +1,8 @@
 //! The server.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -42,7 +42,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Where its health is told.
     pub(crate) maintenance: SocketAddr,
-    _stop: watch::Sender<()>,
+    stop: watch::Sender<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// `grpc.testing.TestService`.
@@ -60,7 +61,7 @@ impl Options {
     /// As the flags say.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let flags = Flags::parse(arguments, FLAGS)?;
-        if flags.value("secure_mode", false)? {
+        if flags.switch("secure_mode")? {
             return Err("--secure_mode: this server takes nothing from a control plane; it is \
                         a plain server of tonic"
                 .to_owned());
@@ -105,22 +106,38 @@ impl Server {
             let mut stopped = stop.subscribe();
             // It is never told anything but that it has ended.
             let stopped = async move { while stopped.changed().await.is_ok() {} };
-            drop(tokio::spawn(grpc.serve_with_incoming_shutdown(incoming, stopped)));
+            tokio::spawn(async move {
+                drop(grpc.serve_with_incoming_shutdown(incoming, stopped).await);
+            })
         };
+        let mut tasks = Vec::new();
         let maintenance = match options.maintenance_port {
             None => {
-                spawn(grpc.add_service(health).add_service(update), listener);
+                tasks.push(spawn(grpc.add_service(health).add_service(update), listener));
                 address
             }
             Some(port) => {
-                spawn(grpc, listener);
+                tasks.push(spawn(grpc, listener));
                 let listener = TcpListener::bind(SocketAddr::from((host, port))).await?;
                 let maintenance = listener.local_addr()?;
-                spawn(Grpc::builder().add_service(health).add_service(update), listener);
+                let told = Grpc::builder().add_service(health).add_service(update);
+                tasks.push(spawn(told, listener));
                 maintenance
             }
         };
-        Ok(Self { address, maintenance, _stop: stop })
+        Ok(Self { address, maintenance, stop, tasks })
+    }
+
+    /// Ends it, and waits so long for the calls on it.
+    pub(crate) async fn end(self, patience: Duration) {
+        let Self { stop, tasks, .. } = self;
+        drop(stop);
+        let ended = async {
+            for task in tasks {
+                drop(task.await);
+            }
+        };
+        drop(tokio::time::timeout(patience, ended).await);
     }
 }
 
