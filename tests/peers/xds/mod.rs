@@ -5,6 +5,8 @@ mod costs;
 mod errors;
 mod go_control_plane;
 mod interop;
+mod interop_programs;
+mod interop_scene;
 mod istiod;
 mod loads;
 mod matrix;

@@ -24,7 +24,7 @@ const CALLER: &str = "spiffe://prod.example/ns/shop/sa/cart";
 const STRANGER: &str = "spiffe://prod.example/ns/shop/sa/stranger";
 
 /// A folder with `ca.crt` of the one, and `tls.crt` and `tls.key` that the other signs for this name.
-fn keys(roots: &Ca, signer: &Ca, name: &str) -> TempDir {
+pub(crate) fn keys(roots: &Ca, signer: &Ca, name: &str) -> TempDir {
     let dir = folder();
     swap(&dir.path().join("ca.crt"), roots.pem());
     signer.issue(&[name]).write(dir.path());
@@ -32,7 +32,7 @@ fn keys(roots: &Ca, signer: &Ca, name: &str) -> TempDir {
 }
 
 /// A bootstrap whose certificates are those of this folder.
-fn with(port: u16, keys: &Path) -> String {
+pub(crate) fn with(port: u16, keys: &Path) -> String {
     let mut out: Value = serde_json::from_str(&bootstrap(&[port], &[])).unwrap();
     out["server_listener_resource_name_template"] = "server/%s".into();
     out["certificate_providers"] = json!({"default": {
