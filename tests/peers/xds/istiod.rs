@@ -30,6 +30,15 @@ const SCENARIOS: [(&str, usize, &[&str]); 4] = [
     ("entries", 2, &["named.example.com:8080", "listed.example.com:8080"]),
 ];
 
+/// Has the one of this folder say what comes of a step's YAML, with these servers in place of those at 9001, 9002 and so on.
+pub(crate) fn say(folder: &Path, scenario: &str, step: usize, servers: &[SocketAddr]) {
+    let mut text = fs::read_to_string(bed::yaml(scenario, step)).unwrap();
+    for (port, server) in (FIRST_PORT..).zip(servers) {
+        text = text.replace(&port.to_string(), &server.port().to_string());
+    }
+    swap(&folder.join("state.yaml"), &text);
+}
+
 /// The real one.
 struct Real {
     folder: TempDir,
@@ -96,11 +105,7 @@ impl Istiod for Real {
     }
 
     async fn says(&mut self, step: usize, servers: &[SocketAddr]) {
-        let mut text = fs::read_to_string(bed::yaml(self.scenario, step)).unwrap();
-        for (port, server) in (FIRST_PORT..).zip(servers) {
-            text = text.replace(&port.to_string(), &server.port().to_string());
-        }
-        swap(&self.folder.path().join("state.yaml"), &text);
+        say(self.folder.path(), self.scenario, step, servers);
         // It looks every 20 ms.
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(self.program.id() > 0);

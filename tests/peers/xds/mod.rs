@@ -8,6 +8,7 @@ mod interop;
 mod interop_programs;
 mod interop_scene;
 mod istiod;
+mod istiod_tls;
 mod loads;
 mod matrix;
 mod mtls;
