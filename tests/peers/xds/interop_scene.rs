@@ -60,15 +60,15 @@ pub(crate) struct Backend {
     port: u16,
     /// Where its health is asked and told.
     pub(crate) maintenance: u16,
-    folder: TempDir,
     program: Option<Program>,
+    folder: TempDir,
 }
 
 impl Backend {
     /// Starts one that says that this is its name.
     pub(crate) async fn start(name: &'static str) -> Self {
         let (port, maintenance) = (free_port(), free_port());
-        let mut backend = Self { name, port, maintenance, folder: folder(), program: None };
+        let mut backend = Self { name, port, maintenance, program: None, folder: folder() };
         backend.resume().await;
         backend
     }

@@ -110,10 +110,10 @@ impl Signer {
 
 /// istiod at a port, and what a pod has of it.
 struct Direct {
+    program: Option<Program>,
     folder: TempDir,
     port: u16,
     signer: Signer,
-    program: Option<Program>,
 }
 
 impl Direct {
@@ -124,7 +124,7 @@ impl Direct {
         swap(&folder.path().join("root-cert.pem"), ca.pem());
         ca.issue(&["localhost"]).write(folder.path());
         swap(&folder.path().join("jwks.json"), &signer.keys());
-        let mut direct = Self { folder, port, signer, program: None };
+        let mut direct = Self { program: None, folder, port, signer };
         direct.says(step, servers);
         direct.resume().await;
         direct
