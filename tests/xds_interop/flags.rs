@@ -7,7 +7,7 @@ use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 use tonic::{
-    Request, Response,
+    Request, Response, Status,
     body::Body,
     transport::{Server as Grpc, server::TcpIncoming},
 };
@@ -99,7 +99,7 @@ impl Methods for Sizes {
                     hostname: "sizes".to_owned(),
                     ..SimpleResponse::default()
                 };
-                async move { Ok(Response::new(answer)) }
+                async move { Ok::<_, Status>(Response::new(answer)) }
             };
             unary(request, answer).await
         })
