@@ -510,10 +510,15 @@ pub fn xds_cache(bytes: &[u8]) {
 /// A resource of a control plane: it is read and valid, or refused.
 #[cfg(feature = "xds")]
 pub mod xds {
-    use crate::control::xds::{Kind, beside, reads};
+    use crate::control::xds::{Kind, beside, comes_in, reads};
 
     pub fn listener(bytes: &[u8]) {
         reads(Kind::Listener, bytes);
+    }
+
+    /// A listener of calls that come in.
+    pub fn inbound(bytes: &[u8]) {
+        comes_in(bytes);
     }
 
     pub fn routes(bytes: &[u8]) {

@@ -15,7 +15,7 @@ mod documents;
 
 use std::{collections::BTreeSet, fs};
 
-use documents::{code, documents, read, root, spans};
+use documents::{code, documents, read, root, rows, spans};
 
 /// `tests/file.rs::name`, or `src/room::name` for a unit test of a room, when a span of code is one.
 fn named_test(span: &str) -> Option<(&str, &str)> {
@@ -69,6 +69,116 @@ fn every_file_that_a_document_names_exists() {
     }
     assert!(missing.is_empty(), "no such files:\n{}", missing.join("\n"));
     assert!(seen > 50, "{seen} files are named: are they still read?");
+}
+
+/// A name of grpc-go's tests as ours are spelled: `ADS_ACK_NACK_Simple` is `ads_ack_nack_simple`.
+fn as_ours(upstream: &str) -> String {
+    let chars: Vec<char> = upstream.chars().collect();
+    let mut name = String::new();
+    for (at, char) in chars.iter().enumerate() {
+        let before = at.checked_sub(1).map_or('_', |before| chars[before]);
+        let ends_a_run = chars.get(at + 1).is_some_and(|after| after.is_ascii_lowercase());
+        let begins = before != '_' && (!before.is_ascii_uppercase() || ends_a_run);
+        if char.is_ascii_uppercase() && begins {
+            name.push('_');
+        }
+        name.push(char.to_ascii_lowercase());
+    }
+    name
+}
+
+/// The tests that say in their comment which of grpc-go's they are after: its name, and theirs.
+fn said_to_be_ported(source: &str) -> BTreeSet<(String, String)> {
+    let mark = ["/// grpc-go: `", "Test"].concat();
+    let pair = |part: &str| {
+        let (upstream, rest) = part.split_once('`').unwrap();
+        let name = rest.split("fn ").nth(1).unwrap().split('(').next().unwrap();
+        (upstream.to_owned(), name.to_owned())
+    };
+    source.split(mark.as_str()).skip(1).map(pair).collect()
+}
+
+/// The rows of the sections of `docs/XDS-PORTS.md` whose headings begin so: grpc-go's tests, and ours.
+fn rows_of_ports(heading: &str) -> Vec<(Vec<String>, Vec<String>)> {
+    let text = read("docs/XDS-PORTS.md");
+    let sections = text.split("\n## ").filter(|section| section.starts_with(heading));
+    let owned = |cell: &str| spans(cell).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let names = |cell: &str| {
+        let bare = |name: String| name.strip_prefix("Test").map(str::to_owned);
+        owned(cell).into_iter().filter_map(bare).collect::<Vec<_>>()
+    };
+    let row = |cells: Vec<String>| (names(&cells[0]), owned(&cells[2]));
+    sections.flat_map(rows).map(row).collect()
+}
+
+#[test]
+fn each_test_of_grpc_go_s_that_must_be_ported_is_and_has_its_name() {
+    let mut source = code("src/control/xds");
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if name.starts_with("xds_") && name.ends_with(".rs") {
+            source.push_str(&code(&format!("tests/{name}")));
+        }
+    }
+    let said = said_to_be_ported(&source);
+    let (mut listed, mut upstream) = (BTreeSet::new(), BTreeSet::new());
+    for (names, tests) in rows_of_ports("Ported") {
+        let [name] = &names[..] else { panic!("{names:?}: one in a row") };
+        assert!(upstream.insert(name.clone()), "{name} is listed twice");
+        assert!(!tests.is_empty(), "{name} has no test");
+        for test in tests {
+            let (_, ours) = test.rsplit_once("::").unwrap();
+            assert_eq!(ours, as_ours(name), "{name} has another name here");
+            listed.insert((name.clone(), ours.to_owned()));
+        }
+    }
+    assert_eq!(listed, said, "docs/XDS-PORTS.md (left) and the comments of the tests");
+    for (names, _) in rows_of_ports("Held otherwise") {
+        for name in names {
+            assert!(upstream.insert(name.clone()), "{name} is listed twice");
+        }
+    }
+    // How many of each kind grpc-go has, of those that must be here.
+    for (kind, count) in [
+        ("ADS_ACK_NACK_", 2),
+        ("ADS_NACK_", 1),
+        ("ADS_NACKError_DuplicateSuppression", 2),
+        ("ADSFlowControl_", 4),
+        ("ADS_WatchState_", 2),
+        ("Authority_Fallback", 1),
+        ("Fallback_", 5),
+        ("LDSWatch", 12),
+        ("CDSWatch", 10),
+        ("RDSWatch", 8),
+        ("EDSWatch", 8),
+        ("WatchCallAnotherWatch", 1),
+        ("NodeProtoSentOnlyInFirstRequest", 1),
+    ] {
+        let names: BTreeSet<&String> = listed.iter().map(|(name, _)| name).collect();
+        let ported = names.iter().filter(|name| name.starts_with(kind)).count();
+        assert_eq!(ported, count, "{kind}");
+    }
+    assert_eq!(upstream.len(), 90, "all of grpc-go's, ported or not");
+}
+
+#[test]
+fn each_defect_that_was_measured_elsewhere_has_its_test() {
+    let text = read("docs/XDS-PORTS.md");
+    let section = |of: &str| {
+        let heading = format!("Defects of the crate {of}\n");
+        rows(text.split("\n## ").find(|section| section.starts_with(&heading)).unwrap())
+    };
+    let defects = section("xds-client");
+    for number in 1..=7 {
+        let row = defects.iter().find(|cells| cells[0] == format!("T{number}"));
+        let tests = &row.unwrap_or_else(|| panic!("T{number} is not listed"))[2];
+        assert!(tests.contains(&format!("::t{number}_")), "T{number}: {tests}");
+    }
+    let others = section("tonic-xds");
+    assert_eq!(others.len(), 7);
+    for cells in defects.iter().chain(&others) {
+        assert!(cells.last().unwrap().contains("::"), "{cells:?} has no test");
+    }
 }
 
 #[test]

@@ -102,26 +102,7 @@ fn encoded<M: Message>(kind: &str, name: &str, message: &M) -> Resource {
 /// What a sidecar listens on for a port, and what a client of gRPC is given for a name.
 fn listener(dialect: Dialect) -> Resource {
     if dialect == Dialect::Sidecar {
-        let socket = SocketAddress {
-            address: "0.0.0.0".into(),
-            port_specifier: Some(socket_address::PortSpecifier::PortValue(8080)),
-            ..SocketAddress::default()
-        };
-        let filters = vec![Filter {
-            name: "envoy.filters.network.http_connection_manager".into(),
-            config_type: Some(filter::ConfigType::TypedConfig(manager("8080"))),
-        }];
-        let name = "0.0.0.0_8080";
-        return encoded(
-            LDS,
-            name,
-            &Listener {
-                name: name.into(),
-                address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }),
-                filter_chains: vec![FilterChain { filters, ..FilterChain::default() }],
-                ..Listener::default()
-            },
-        );
+        return bound("0.0.0.0", "8080");
     }
     let name = format!("{HOST}:8080");
     encoded(
@@ -130,6 +111,30 @@ fn listener(dialect: Dialect) -> Resource {
         &Listener {
             name: name.clone(),
             api_listener: Some(ApiListener { api_listener: Some(manager(CLUSTER)) }),
+            ..Listener::default()
+        },
+    )
+}
+
+/// A sidecar's listener at an address and the port 8080.
+fn bound(address: &str, routes: &str) -> Resource {
+    let socket = SocketAddress {
+        address: address.into(),
+        port_specifier: Some(socket_address::PortSpecifier::PortValue(8080)),
+        ..SocketAddress::default()
+    };
+    let filters = vec![Filter {
+        name: "envoy.filters.network.http_connection_manager".into(),
+        config_type: Some(filter::ConfigType::TypedConfig(manager(routes))),
+    }];
+    let name = format!("{address}_8080");
+    encoded(
+        LDS,
+        &name,
+        &Listener {
+            name: name.clone(),
+            address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }),
+            filter_chains: vec![FilterChain { filters, ..FilterChain::default() }],
             ..Listener::default()
         },
     )
@@ -440,4 +445,31 @@ async fn the_agent_has_one_stream_of_all_meshes_and_may_restart() {
     assert_eq!(pod.agent.connections(), 1);
     drop(meshes);
     patience(pod.agent.until(|agent| agent.connections() == 0)).await;
+}
+
+/// istiod binds the listener of a port whose protocol has no name to the address of its service.
+#[tokio::test]
+async fn a_port_whose_protocol_has_no_name_is_found_at_the_address_of_its_host() {
+    let pod = Pod::new().await;
+    let server = Server::named("sniffed").await;
+    let at = [(server.socket(), false)];
+    let name = "localhost:8080";
+    let own = RouteConfiguration {
+        name: name.into(),
+        virtual_hosts: vec![host(name, &["*"], CLUSTER)],
+        ..RouteConfiguration::default()
+    };
+    // At the wildcard are others, and a last resort that leads nowhere.
+    pod.says(Dialect::Sidecar, SERVER, &at);
+    pod.agent.set([encoded(RDS, name, &own), bound("127.0.0.1", name), bound("::1", name)]);
+    let mesh = pod.mesh(Dialect::Sidecar);
+    let response = patience(fetch(&mesh.http(), get("http://localhost:8080/"))).await.unwrap();
+    assert_eq!(response.body(), "sniffed");
+    // Who is at the wildcard is asked for there alone.
+    assert_eq!(body(&mesh).await.unwrap(), "sniffed");
+    // On a port where nothing is, neither at the wildcard nor at the address.
+    let error = patience(fetch(&mesh.http(), get("http://localhost:8081/"))).await.unwrap_err();
+    let told = error.chain();
+    assert!(told.contains("0.0.0.0_8081") && told.contains("_8081` of its address"), "{told}");
+    assert!(told.contains("is the port's protocol named"), "{told}");
 }

@@ -15,14 +15,17 @@ use envoy_types::pb::{
         config::{
             cluster::v3::{Cluster, cluster},
             core::v3::{
-                AggregatedConfigSource, ConfigSource, DataSource, TransportSocket,
-                config_source::ConfigSourceSpecifier, data_source, transport_socket,
+                AggregatedConfigSource, ApiConfigSource, ConfigSource, DataSource, TransportSocket,
+                api_config_source::ApiType, config_source::ConfigSourceSpecifier, data_source,
+                transport_socket,
             },
         },
         extensions::transport_sockets::tls::v3::{
             CertificateValidationContext, CommonTlsContext, SdsSecretConfig, Secret,
-            SubjectAltNameMatcher, UpstreamTlsContext, common_tls_context::ValidationContextType,
-            secret, subject_alt_name_matcher::SanType,
+            SubjectAltNameMatcher, UpstreamTlsContext,
+            common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
+            secret,
+            subject_alt_name_matcher::SanType,
         },
         r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
     },
@@ -31,7 +34,8 @@ use envoy_types::pb::{
 use prost::{Message, Name};
 use tower_mesh::{
     Call, Mesh,
-    control::xds::{Bootstrap, Server, Xds},
+    config::IdentityFiles,
+    control::xds::{Bootstrap, Dialect, Server, Xds},
     testing::xds::{AdsServer, CDS, Resource, SDS},
 };
 
@@ -48,13 +52,16 @@ fn ads() -> Option<ConfigSource> {
 /// The cluster of `Resource::chain("users", …)`, secured by the secrets `own` and `roots`.
 fn secured() -> Resource {
     let secret = |name: &str| SdsSecretConfig { name: name.into(), sds_config: ads() };
-    let common = CommonTlsContext {
+    cluster_with(CommonTlsContext {
         tls_certificate_sds_secret_configs: vec![secret("own")],
         validation_context_type: Some(ValidationContextType::ValidationContextSdsSecretConfig(
             secret("roots"),
         )),
         ..CommonTlsContext::default()
-    };
+    })
+}
+
+fn cluster_with(common: CommonTlsContext) -> Resource {
     let context =
         UpstreamTlsContext { common_tls_context: Some(common), ..UpstreamTlsContext::default() };
     let any = Any { type_url: UpstreamTlsContext::type_url(), value: context.encode_to_vec() };
@@ -95,6 +102,40 @@ fn roots(pem: &str, name: &str) -> Resource {
     let secret =
         Secret { name: "roots".into(), r#type: Some(secret::Type::ValidationContext(context)) };
     Resource::encoded(SDS, "roots", secret.encode_to_vec())
+}
+
+/// The same, by secrets of another server, as SPIRE's agent is one.
+fn secured_by_agent() -> Resource {
+    let agent = ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(ApiConfigSource {
+            api_type: ApiType::Grpc.into(),
+            ..ApiConfigSource::default()
+        })),
+        ..ConfigSource::default()
+    };
+    let secret =
+        |name: &str| SdsSecretConfig { name: name.into(), sds_config: Some(agent.clone()) };
+    let matcher = SubjectAltNameMatcher {
+        san_type: SanType::Uri.into(),
+        matcher: Some(StringMatcher {
+            match_pattern: Some(MatchPattern::Exact(SERVER.into())),
+            ..StringMatcher::default()
+        }),
+        ..SubjectAltNameMatcher::default()
+    };
+    let combined = CombinedCertificateValidationContext {
+        default_validation_context: Some(CertificateValidationContext {
+            match_typed_subject_alt_names: vec![matcher],
+            ..CertificateValidationContext::default()
+        }),
+        validation_context_sds_secret_config: Some(secret("spiffe://prod.example")),
+        ..CombinedCertificateValidationContext::default()
+    };
+    cluster_with(CommonTlsContext {
+        tls_certificate_sds_secret_configs: vec![secret(CLIENT)],
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(combined)),
+        ..CommonTlsContext::default()
+    })
 }
 
 fn own(ca: &Ca, name: &str) -> Resource {
@@ -245,6 +286,51 @@ async fn a_secret_that_nobody_has_fails_calls_and_says_which() {
     let error = call(&mesh).await.unwrap_err().chain();
     assert!(error.contains("SDS resource `roots`"), "{error}");
     assert_eq!(server.requests(), 0);
+}
+
+/// In any dialect, and whatever the secrets are called.
+#[tokio::test]
+async fn secrets_of_another_server_are_the_files_that_the_bootstrap_says() {
+    let ca = Ca::new("prod");
+    let server = Tls::new(ca.issue(&[SERVER])).clients_of(&ca).named("users").start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let issued = ca.issue(&[CLIENT]);
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path.to_string_lossy().into_owned())
+    };
+    let mut files = IdentityFiles::default();
+    files.certificate = file("tls.crt", &issued.chain_pem);
+    files.key = file("tls.key", &issued.key_pem);
+    files.roots = file("ca.crt", ca.pem());
+    for dialect in [Dialect::Proxyless, Dialect::Sidecar, Dialect::Envoy] {
+        let plane = AdsServer::start().await.unwrap();
+        let mut all = Resource::chain("users", [server.socket()]);
+        if dialect == Dialect::Sidecar {
+            all.push(Resource::listener("0.0.0.0_80", "users-routes"));
+        }
+        plane.set(all);
+        plane.set([secured_by_agent()]);
+        let bootstrap = || {
+            let plane = Server::insecure(plane.uri());
+            Bootstrap::builder().server(plane).node_id("orders-1").dialect(dialect)
+        };
+        let said = bootstrap()
+            .certificate_provider("agent", files.clone())
+            .secret(CLIENT, "agent")
+            .secret("spiffe://prod.example", "agent")
+            .build()
+            .unwrap();
+        let mesh = Mesh::builder().source(Xds::new(said)).build().unwrap();
+        assert_eq!(call(&mesh).await.unwrap(), "users", "{dialect:?}");
+        assert!(plane.requests_of(SDS).is_empty());
+        // Who says nothing of them is told what to say.
+        let silent = bootstrap().build().unwrap();
+        let mesh = Mesh::builder().source(Xds::new(silent)).build().unwrap();
+        let error = call(&mesh).await.unwrap_err().chain();
+        assert!(error.contains("BootstrapBuilder::secret"), "{error}");
+    }
 }
 
 #[tokio::test]

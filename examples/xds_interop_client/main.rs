@@ -7,8 +7,8 @@
 //!   cargo run --example xds_interop_client --features testing,xds -- --server=xds:///orders --qps=100 --stats_port=8081
 //! ```
 //!
-//! How it is secured is what the control plane says, with `--secure_mode` or without it. Without arguments it starts
-//! two servers and a control plane of its own, splits the calls, and ends.
+//! How it is secured is what the control plane says, with `--secure_mode` or without it. SIGTERM ends it. Without
+//! arguments it starts two servers and a control plane of its own, splits the calls, and ends.
 #![allow(clippy::print_stdout, reason = "an example talks")]
 
 #[path = "../xds_interop_server/behaviour.rs"]
@@ -22,7 +22,7 @@ mod options;
 #[path = "../xds_interop_server/server.rs"]
 mod server;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use tonic::{Request, transport::Channel};
 use tower_mesh::{
@@ -40,21 +40,32 @@ use self::{
             LoadBalancerAccumulatedStatsRequest, LoadBalancerAccumulatedStatsResponse,
             LoadBalancerStatsRequest, LoadBalancerStatsResponse, RpcType,
         },
+        program,
     },
     options::Options,
     server::Server,
 };
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
+async fn main() -> Result<ExitCode, BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.is_empty() {
-        return sample().await;
+        sample().await?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let mut client = Client::start([0, 0, 0, 0], Options::parse(arguments)?, None).await?;
+    let options = program::options("xds_interop_client", options::FLAGS, arguments, Options::parse);
+    let options = match options {
+        Ok(options) => options,
+        Err(code) => return Ok(code),
+    };
+    let ending = program::ending()?;
+    let mut client = Client::start([0, 0, 0, 0], options, None).await?;
     println!("asked and told at {}", client.stats);
-    // As long as no call fails that must not.
-    Err(client.failed().await.into())
+    tokio::select! {
+        () = ending => Ok(ExitCode::SUCCESS),
+        // A call that must not.
+        why = client.failed() => Err(why.into()),
+    }
 }
 
 fn flags(line: &str) -> impl Iterator<Item = String> {

@@ -1,6 +1,6 @@
-//! The server of gRPC's interop tests of xDS: `TestService`, health, and `XdsUpdateHealthService`, with the flags of
+//! The server of gRPC's interop tests of xDS: `TestService`, health, `XdsUpdateHealthService` and CSDS, with the flags of
 //! gRPC's own programs. It is a plain server of tonic: the mesh has no server that a control plane configures,
-//! and `--secure_mode` is refused.
+//! and `--secure_mode` is refused. SIGTERM ends it when the calls on it are answered, or after five seconds.
 //!
 //! ```text
 //! cargo run --example xds_interop_server --features testing,xds -- --port=8080 --host_name_override=one
@@ -14,7 +14,7 @@ mod behaviour;
 mod interop;
 mod server;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use tonic::{Request, transport::Channel};
 use tower_mesh::BoxError;
@@ -23,20 +23,33 @@ use self::{
     interop::{
         EMPTY_CALL, Told, UNARY_CALL, called,
         messages::{Empty, SimpleRequest, SimpleResponse},
+        program,
     },
     server::{Options, Server},
 };
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
+async fn main() -> Result<ExitCode, BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.is_empty() {
-        return sample().await;
+        sample().await?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let server = Server::start([0, 0, 0, 0], Options::parse(arguments)?).await?;
+    let options = program::options("xds_interop_server", server::FLAGS, arguments, Options::parse);
+    let options = match options {
+        Ok(options) => options,
+        Err(code) => return Ok(code),
+    };
+    let ending = program::ending()?;
+    let server = Server::start([0, 0, 0, 0], options).await?;
     println!("called at {}, health at {}", server.address, server.maintenance);
-    std::future::pending().await
+    ending.await;
+    server.end(PATIENCE).await;
+    Ok(ExitCode::SUCCESS)
 }
+
+/// For the calls that are under way when it is asked to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 async fn sample() -> Result<(), BoxError> {
     let arguments = ["--port=0", "--host_name_override=one"].map(str::to_owned);

@@ -1,8 +1,8 @@
 //! The server.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -10,7 +10,7 @@ use tonic::{
     transport::{Server as Grpc, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tower_mesh::BoxError;
+use tower_mesh::{BoxError, control::xds};
 
 use crate::{
     behaviour::{self, End},
@@ -22,14 +22,21 @@ use crate::{
 };
 
 /// The flags that there are.
-pub(crate) const FLAGS: &[&str] =
-    &["port", "maintenance_port", "server_id", "host_name_override", "secure_mode?"];
+pub(crate) const FLAGS: &[&str] = &[
+    "port",
+    "maintenance_port",
+    "server_id",
+    "host_name_override",
+    "secure_mode?",
+    "enable_csm_observability?",
+    "address_type",
+];
 
 /// How it runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) port: u16,
-    /// Where health is asked and told; the same port without one.
+    /// Where health is asked and told, and CSDS; the same port without one.
     pub(crate) maintenance_port: Option<u16>,
     pub(crate) server_id: String,
     pub(crate) hostname: String,
@@ -42,7 +49,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Where its health is told.
     pub(crate) maintenance: SocketAddr,
-    _stop: watch::Sender<()>,
+    stop: watch::Sender<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// `grpc.testing.TestService`.
@@ -60,10 +68,16 @@ impl Options {
     /// As the flags say.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let flags = Flags::parse(arguments, FLAGS)?;
-        if flags.value("secure_mode", false)? {
+        if flags.switch("secure_mode")? {
             return Err("--secure_mode: this server takes nothing from a control plane; it is \
                         a plain server of tonic"
                 .to_owned());
+        }
+        if flags.switch("enable_csm_observability")? {
+            return Err("--enable_csm_observability: it has no exporter of its own".to_owned());
+        }
+        if let Some(other) = flags.get("address_type").filter(|&it| it != "IPV4") {
+            return Err(format!("--address_type={other}: it listens on IPv4 alone"));
         }
         let maintenance = flags.get("maintenance_port").is_some();
         Ok(Self {
@@ -98,6 +112,8 @@ impl Server {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("", ServingStatus::Serving).await;
         let update = Served::new(Health(reporter));
+        // It has no control plane of its own to tell of; who asks is answered, as by grpc-go's plain server.
+        let csds = xds::Status::service();
         let stop = watch::Sender::new(());
         let grpc = Grpc::builder().add_service(tests);
         let spawn = |grpc: tonic::transport::server::Router, listener| {
@@ -105,22 +121,40 @@ impl Server {
             let mut stopped = stop.subscribe();
             // It is never told anything but that it has ended.
             let stopped = async move { while stopped.changed().await.is_ok() {} };
-            drop(tokio::spawn(grpc.serve_with_incoming_shutdown(incoming, stopped)));
+            tokio::spawn(async move {
+                drop(grpc.serve_with_incoming_shutdown(incoming, stopped).await);
+            })
         };
+        let mut tasks = Vec::new();
         let maintenance = match options.maintenance_port {
             None => {
-                spawn(grpc.add_service(health).add_service(update), listener);
+                let told = grpc.add_service(health).add_service(update).add_service(csds);
+                tasks.push(spawn(told, listener));
                 address
             }
             Some(port) => {
-                spawn(grpc, listener);
+                tasks.push(spawn(grpc, listener));
                 let listener = TcpListener::bind(SocketAddr::from((host, port))).await?;
                 let maintenance = listener.local_addr()?;
-                spawn(Grpc::builder().add_service(health).add_service(update), listener);
+                let told = Grpc::builder().add_service(health).add_service(update);
+                let told = told.add_service(csds);
+                tasks.push(spawn(told, listener));
                 maintenance
             }
         };
-        Ok(Self { address, maintenance, _stop: stop })
+        Ok(Self { address, maintenance, stop, tasks })
+    }
+
+    /// Ends it, and waits so long for the calls on it.
+    pub(crate) async fn end(self, patience: Duration) {
+        let Self { stop, tasks, .. } = self;
+        drop(stop);
+        let ended = async {
+            for task in tasks {
+                drop(task.await);
+            }
+        };
+        drop(tokio::time::timeout(patience, ended).await);
     }
 }
 

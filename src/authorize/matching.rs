@@ -7,7 +7,8 @@ use super::{
     who::{self, Who},
 };
 use crate::config::{
-    self, IdentityMatch, SanKind, SanMatch, header::Header, path::Path, text::Text,
+    self, IdentityMatch, PortRange, SanKind, SanMatch, block::Block, header::Header, path::Path,
+    text::Text,
 };
 
 /// Who calls.
@@ -19,6 +20,17 @@ pub(super) enum Principal {
     AnyOf(Vec<Self>),
     Not(Box<Self>),
     Identity(Identity),
+    /// A name of the certificate; DNS names without case.
+    Name {
+        text: Text,
+        folded: Text,
+    },
+    PeerIp(Block),
+    RemoteIp(Block),
+    /// What nothing has noted, and whether that is asked for.
+    Noted {
+        inverted: bool,
+    },
     Namespace(Text),
     ServiceAccount(Text),
     Label(String, Text),
@@ -38,6 +50,14 @@ pub(super) enum Permission {
     Method(Method),
     Service(Text),
     Host(Text),
+    DestinationIp(Block),
+    DestinationPort(u16),
+    DestinationPorts(PortRange),
+    ServerName(Text),
+    /// What nothing has noted, and whether that is asked for.
+    Noted {
+        inverted: bool,
+    },
 }
 
 /// An identity of the caller.
@@ -120,6 +140,12 @@ impl Principal {
             Said::AnyOf(any) => Self::AnyOf(list(any, Self::new)?),
             Said::Not(other) => Self::Not(Box::new(Self::new(other)?)),
             Said::Identity(identity) => Self::Identity(Identity::new(identity)?),
+            Said::Name(text) => {
+                Self::Name { text: Text::new(text, false)?, folded: Text::new(text, true)? }
+            }
+            Said::PeerIp(block) => Self::PeerIp(Block::new(block)?),
+            Said::RemoteIp(block) => Self::RemoteIp(Block::new(block)?),
+            Said::Metadata(rule) => Self::Noted { inverted: rule.invert },
             Said::Namespace(text) => Self::Namespace(Text::new(text, false)?),
             Said::ServiceAccount(text) => Self::ServiceAccount(Text::new(text, false)?),
             Said::Label(label) => {
@@ -145,7 +171,23 @@ impl Principal {
         };
         match self {
             Self::Any => Some(true),
-            Self::Authenticated => of_caller(&|_| Some(true)),
+            // Others take a secured connection for that.
+            Self::Authenticated => match facts.caller {
+                Caller::Nobody if facts.is_secured() => None,
+                Caller::Unknown | Caller::Nobody | Caller::Known(_) => of_caller(&|_| Some(true)),
+            },
+            Self::Name { text, folded } => match facts.caller {
+                Caller::Nobody if facts.is_secured() => of_no_name(text),
+                Caller::Unknown | Caller::Nobody | Caller::Known(_) => {
+                    of_caller(&|who| is_named(who, text, folded))
+                }
+            },
+            Self::PeerIp(block) => facts.connection.map(|it| block.contains(it.peer.ip())),
+            Self::RemoteIp(block) => {
+                let remote = facts.connection.and_then(|it| it.remote);
+                remote.map(|address| block.contains(address))
+            }
+            Self::Noted { inverted } => facts.connection.map(|_| *inverted),
             Self::All(list) => all(list.iter().map(|it| it.is_met(facts))),
             Self::AnyOf(list) => any(list.iter().map(|it| it.is_met(facts))),
             Self::Not(other) => other.is_met(facts).map(|met| !met),
@@ -183,7 +225,14 @@ impl Permission {
             ),
             Said::Service(text) => Self::Service(Text::new(text, true)?),
             Said::Host(text) => Self::Host(Text::new(text, true)?),
-            other => return Err(format!("permission {other:?} is not supported yet")),
+            Said::DestinationIp(block) => Self::DestinationIp(Block::new(block)?),
+            Said::DestinationPort(port) => Self::DestinationPort(*port),
+            Said::DestinationPorts(range) => Self::DestinationPorts(*range),
+            Said::ServerName(text) => Self::ServerName(Text::new(text, true)?),
+            Said::Metadata(rule) => Self::Noted { inverted: rule.invert },
+            other @ Said::Extension(_) => {
+                return Err(format!("permission {other:?} is not supported yet"));
+            }
         })
     }
 
@@ -198,13 +247,48 @@ impl Permission {
             Self::Method(method) => Some(method == facts.method),
             Self::Service(text) => Some(text.matches(facts.service)),
             Self::Host(text) => facts.host.is(|host| text.matches(host)),
+            Self::DestinationIp(block) => facts.connection.map(|it| block.contains(it.local.ip())),
+            Self::DestinationPort(port) => facts.connection.map(|it| it.local.port() == *port),
+            Self::DestinationPorts(PortRange { start, end }) => {
+                facts.connection.map(|it| (*start..*end).contains(&it.local.port()))
+            }
+            Self::ServerName(text) => {
+                facts.connection.map(|it| text.matches(it.server_name.unwrap_or_default()))
+            }
+            Self::Noted { inverted } => facts.connection.map(|_| *inverted),
         }
     }
 }
 
-/// What a header says that is no text is not known.
+/// What a header says that is no text is not known; nor, of a call that came in, what its values say where
+/// each by itself and all as one differ in it.
 fn of_values(header: &Header, facts: &Facts<'_>) -> Option<bool> {
-    header.is_legible(facts.headers).then(|| header.matches(facts.headers))
+    if !header.is_legible(facts.headers) {
+        return None;
+    }
+    let met = header.matches(facts.headers);
+    let is_other = facts.connection.is_some() && header.matches_joined(facts.headers) != met;
+    if is_other { None } else { Some(met) }
+}
+
+/// Whether the certificate names it so.
+//= gRFC A41: its URIs; where it has none its DNS names; where it has neither the subject
+fn is_named(who: &Who, text: &Text, folded: &Text) -> Option<bool> {
+    for (kind, text) in [(SanKind::Uri, text), (SanKind::Dns, folded)] {
+        let mut names = who.names().filter(|(of, _)| *of == kind).peekable();
+        if names.peek().is_some() {
+            return Some(names.any(|(_, name)| text.matches(name)));
+        }
+    }
+    match who.subject() {
+        Some(subject) => Some(text.matches(subject)),
+        None => of_no_name(text),
+    }
+}
+
+/// To others, who has no name has an empty one: what that meets is not known to be met.
+fn of_no_name(text: &Text) -> Option<bool> {
+    if text.matches("") { None } else { Some(false) }
 }
 
 // === impl Identity ===

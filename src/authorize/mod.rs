@@ -13,6 +13,8 @@ mod rules;
 mod tests;
 mod who;
 
+#[cfg(all(test, feature = "xds"))]
+pub(crate) use self::facts::Connection;
 pub(crate) use self::{
     facts::{Caller, Facts},
     rules::{Decision, Rules},

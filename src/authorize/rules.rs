@@ -184,10 +184,14 @@ impl<'a> Decision<'a> {
 
     /// Why, in words.
     pub(crate) fn words(&self, facts: &Facts<'_>) -> String {
+        let (own, caller) = match facts.connection {
+            None => ("the own", "this process"),
+            Some(_) => ("the caller's", "the caller"),
+        };
         let who = match facts.caller {
-            Caller::Unknown => "the own identity is not known yet".to_owned(),
-            Caller::Nobody => "this process has no identity".to_owned(),
-            Caller::Known(who) => format!("this process is {}", who.shown()),
+            Caller::Unknown => format!("{own} identity is not known yet"),
+            Caller::Nobody => format!("{caller} has no identity"),
+            Caller::Known(who) => format!("{caller} is {}", who.shown()),
         };
         match (self.by, self.allowed) {
             (By::Rule(rule), true) => format!("rule `{}` allows it", rule.name),
@@ -196,7 +200,7 @@ impl<'a> Decision<'a> {
                 let why = match facts.caller {
                     Caller::Unknown => who,
                     Caller::Nobody | Caller::Known(_) => {
-                        "its path, its host or this process's id can be read in two ways".to_owned()
+                        format!("its path, its host or {caller}'s id can be read in two ways")
                     }
                 };
                 format!("rule `{}` may deny it: {why}", rule.name)

@@ -7,6 +7,8 @@ use crate::config::SanKind;
 pub(crate) struct Who {
     /// Its names; those of DNS in lower case.
     names: Vec<(SanKind, String)>,
+    /// The subject of its certificate (RFC 2253), where that is known.
+    subject: Option<String>,
 }
 
 /// How the text of a SPIFFE id begins.
@@ -21,7 +23,20 @@ impl Who {
             SanKind::Dns => (kind, name.to_ascii_lowercase()),
             _ => (kind, name),
         };
-        Self { names: names.into_iter().map(lower).collect() }
+        Self { names: names.into_iter().map(lower).collect(), subject: None }
+    }
+
+    /// The same, with the subject of its certificate.
+    #[cfg_attr(
+        not(all(test, feature = "xds")),
+        allow(dead_code, reason = "what serves calls is built on it")
+    )]
+    pub(crate) fn with_subject(self, subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), ..self }
+    }
+
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
     }
 
     /// The same of names as they are written: what has a scheme is a URI, the rest are DNS names.

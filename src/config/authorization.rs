@@ -76,6 +76,20 @@ pub struct AuthorizationRule {
     pub dry_run: bool,
 }
 
+/// Where rules are asked, which decides what they can ask for.
+#[cfg_attr(
+    not(feature = "xds"),
+    allow(dead_code, reason = "xDS alone tells of calls that come in")
+)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Role {
+    /// Where a call is made: its connection is not known.
+    #[default]
+    Caller,
+    /// Where it comes in.
+    Receiver,
+}
+
 /// Who calls.
 ///
 /// Where rules are asked before a call is made, that is this process: its identity is the one that the
@@ -104,15 +118,21 @@ pub enum Principal {
     ServiceAccount(StringMatch),
     /// One that carries this label ([`MeshBuilder::label`](crate::MeshBuilder::label)).
     Label(LabelMatch),
-    /// The peer's address, as the connection has it: `10.0.0.0/8`. Not supported yet.
+    /// One whose certificate names it so: by one of its URIs; where it has none by one of its DNS names; where
+    /// it has neither by its subject (RFC 2253). Only where calls come in: not supported yet in files. Source:
+    /// gRFC A41, `principal_name`.
+    Name(StringMatch),
+    /// The peer's address, as the connection has it: `10.0.0.0/8`. Only where calls come in: not supported yet
+    /// in files.
     PeerIp(String),
-    /// The caller's address, as proxies forward it. Not supported yet.
+    /// The caller's address, as proxies forward it. Only where calls come in: not supported yet in files.
     RemoteIp(String),
     /// A request with this header.
     Header(HeaderMatch),
     /// A request to this path.
     Path(PathMatch),
-    /// What earlier filters have noted. Not supported yet.
+    /// What earlier filters have noted. Only where calls come in, where nothing is noted: not supported yet in
+    /// files.
     Metadata(MetadataMatch),
     /// A claim of a verified token. Not supported yet.
     Claim(ClaimMatch),
@@ -173,15 +193,16 @@ pub enum Permission {
     Service(StringMatch),
     /// A request to this authority, without case.
     Host(StringMatch),
-    /// A request that came in at this address: `10.0.0.0/8`. Not supported yet.
+    /// A request that came in at this address: `10.0.0.0/8`. Only where calls come in: not supported yet in files.
     DestinationIp(String),
-    /// A request that came in at this port. Not supported yet.
+    /// A request that came in at this port. Only where calls come in: not supported yet in files.
     DestinationPort(u16),
-    /// A request that came in at one of these ports. Not supported yet.
+    /// A request that came in at one of these ports. Only where calls come in: not supported yet in files.
     DestinationPorts(PortRange),
-    /// A connection that asked for this name. Not supported yet.
+    /// A connection that asked for this name, without case. Only where calls come in: not supported yet in files.
     ServerName(StringMatch),
-    /// What earlier filters have noted. Not supported yet.
+    /// What earlier filters have noted. Only where calls come in, where nothing is noted: not supported yet in
+    /// files.
     Metadata(MetadataMatch),
     /// A matcher of another system. Not supported yet.
     Extension(Extension),

@@ -34,6 +34,18 @@ impl Header {
             || values.all(|value| std::str::from_utf8(value.as_bytes()).is_ok())
     }
 
+    /// The same of all of its values as one, as lists of them are written.
+    //= gRFC A41: values of one name are concatenated, with a comma
+    pub(crate) fn matches_joined(&self, headers: &HeaderMap) -> bool {
+        let values: Vec<&[u8]> =
+            headers.get_all(&self.name).iter().map(HeaderValue::as_bytes).collect();
+        if values.len() < 2 {
+            return self.matches(headers);
+        }
+        let joined = values.join(&b',');
+        std::str::from_utf8(&joined).is_ok_and(|text| self.text.matches(text)) != self.invert
+    }
+
     pub(crate) fn matches(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(&self.name).iter().peekable();
         if values.peek().is_some() {

@@ -30,6 +30,7 @@ mod admission;
 mod authorization;
 mod balancer;
 mod balancing;
+pub(crate) mod block;
 mod breakers;
 mod cluster;
 pub(crate) mod discovery;
@@ -89,6 +90,7 @@ use std::collections::BTreeMap;
 
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
+pub(crate) use self::authorization::Role;
 #[cfg(feature = "orca")]
 pub(crate) use self::balancer::PROBE_PATH;
 pub(crate) use self::health_check::hex;

@@ -44,7 +44,7 @@ pub fn session(bytes: &[u8]) {
     }
     let named = session.named(&request, NOW);
     let mut told = HeaderMap::new();
-    session.tell(&mut told, named.as_ref(), &answered, NOW);
+    session.tell(&mut told, named.as_ref(), (&answered, None), NOW);
     if told.is_empty() {
         assert_eq!(named.map(|named| named.address), Some(answered), "nobody is told");
     } else {
@@ -58,7 +58,7 @@ pub fn session(bytes: &[u8]) {
         let again = session.named(&next, NOW).expect("what was told is named");
         assert_eq!(again.address, answered);
         let mut told = HeaderMap::new();
-        session.tell(&mut told, Some(&again), &answered, NOW);
+        session.tell(&mut told, Some(&again), (&answered, None), NOW);
         assert!(told.is_empty(), "it is told twice: {told:?}");
         assert_eq!(session.named(&next, NOW + 101).is_none(), session.ends());
     }

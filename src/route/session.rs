@@ -1,6 +1,7 @@
 //! Sessions: a caller stays with the endpoint that has answered it first (gRFC A55, Envoy's
-//! stateful sessions). A cookie or a header carries the endpoint's address, and, where sessions end, since
-//! when it has been there and when it was used last.
+//! stateful sessions). A cookie or a header carries the endpoint's address, where its route has several
+//! clusters that of them which has answered (gRFC A60), and, where sessions end, since when it has been
+//! there and when it was used last.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header::SET_COOKIE};
@@ -25,10 +26,16 @@ pub(crate) struct Session {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Named {
     pub(crate) address: Address,
+    /// The cluster among several of its route.
+    pub(crate) cluster: Option<String>,
     /// Since when it has been there; none of one that does not end.
     pub(crate) begun: Option<u64>,
     used: Option<u64>,
 }
+
+/// What stands between an address and the name of its cluster.
+//= gRFC A60: Include Cluster Name in the Cookie
+const CLUSTER: &str = ";cluster:";
 
 #[derive(Debug)]
 enum Carrier {
@@ -91,22 +98,27 @@ impl Session {
         within(named.begun, self.absolute) && within(named.used, self.idle)
     }
 
-    /// Tells the caller who has answered, unless it has named it itself and need not be told of the
-    /// time.
+    /// Tells the caller who has answered, and of which cluster where its route has several; unless it has
+    /// named both itself and need not be told of the time.
     pub(crate) fn tell(
         &self,
         headers: &mut HeaderMap,
         named: Option<&Named>,
-        answered: &Address,
+        (answered, cluster): (&Address, Option<&str>),
         now: u64,
     ) {
         let same = named.filter(|named| named.address == *answered);
         if let Some(same) = same
+            && (cluster.is_none() || same.cluster.as_deref() == cluster)
             && (self.idle.is_none() || same.used.is_some_and(|used| used >= now))
         {
             return;
         }
         let mut text = answered.to_string();
+        if let Some(cluster) = cluster {
+            text.push_str(CLUSTER);
+            text.push_str(cluster);
+        }
         if self.ends() {
             let begun = same.and_then(|same| same.begun).unwrap_or(now);
             text += &format!(";{begun};{now}");
@@ -129,14 +141,17 @@ impl Named {
     }
 
     fn plain(text: &str) -> Option<Self> {
-        Some(Self { address: text.parse().ok()?, begun: None, used: None })
+        let (address, cluster) = match text.split_once(CLUSTER) {
+            Some((address, cluster)) => (address, Some(cluster.to_owned())),
+            None => (text, None),
+        };
+        Some(Self { address: address.parse().ok()?, cluster, begun: None, used: None })
     }
 
     fn timed(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(3, ';');
         let (used, begun) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let address = parts.next()?.parse().ok()?;
-        Some(Self { address, begun: Some(begun), used: Some(used) })
+        Some(Self { begun: Some(begun), used: Some(used), ..Self::plain(parts.next()?)? })
     }
 }
 

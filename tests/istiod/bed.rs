@@ -79,10 +79,11 @@ pub(crate) fn yaml(scenario: &str, step: usize) -> PathBuf {
 }
 
 /// What was recorded of a scenario.
-pub(crate) fn recording(scenario: &str, dialect: Dialect) -> PathBuf {
+pub(crate) fn recording(scenario: &str, how: How) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/istiod/recorded");
-    let dialect = if dialect == Dialect::Sidecar { "sidecar" } else { "proxyless" };
-    folder.join(format!("{scenario}.{dialect}.json"))
+    let dialect = if how.is_sidecar() { "sidecar" } else { "proxyless" };
+    let protocol = if how.delta { ".delta" } else { "" };
+    folder.join(format!("{scenario}.{dialect}{protocol}.json"))
 }
 
 /// The port that the YAML has in place of the first server's.

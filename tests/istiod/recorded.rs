@@ -6,14 +6,14 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use tower_mesh::testing::xds::{CDS, EDS, LDS, RDS};
 
-/// The resources of a kind, by their names.
-pub(crate) type Named = BTreeMap<String, Vec<u8>>;
+/// The resources of a kind, by their names; by delta, nothing of one that is said to be gone.
+pub(crate) type Named = BTreeMap<String, Option<Vec<u8>>>;
 
-/// What was said in a step, by type. Of listeners and clusters it is all that there are, of routes and endpoints what is
-/// new; what is not here is as it was.
+/// What was said in a step, by type. By the state of the world, of listeners and clusters it is all that there are;
+/// else what is new; what is not here is as it was.
 pub(crate) type Step = BTreeMap<String, Named>;
 
-/// Whether an answer names all that there are.
+/// Whether an answer by the state of the world names all that there are.
 pub(crate) fn is_whole(type_url: &str) -> bool {
     type_url == LDS || type_url == CDS
 }
@@ -25,9 +25,14 @@ pub(crate) const KINDS: [(&str, &str); 4] =
 /// Reads a recording.
 pub(crate) fn read(path: &Path) -> Vec<Step> {
     let text = fs::read_to_string(path);
-    let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = text.unwrap_or_else(|error| {
+        panic!("{}: {error}: record it, as docs/XDS-PEERS.md says", path.display())
+    });
     let whole: Value = serde_json::from_str(&text).unwrap();
-    let decoded = |value: &Value| BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
+    let decoded = |value: &Value| match value {
+        Value::Null => None,
+        value => Some(BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()),
+    };
     let step = |step: &Value| {
         let kinds = step.as_object().unwrap().iter().map(|(kind, named)| {
             let (_, type_url) = KINDS.iter().find(|(short, _)| short == kind).unwrap();
@@ -46,7 +51,9 @@ pub(crate) fn write(path: &Path, steps: &[Step]) {
         let kinds = KINDS.iter().filter_map(|(short, type_url)| {
             let named = step.get(*type_url)?.iter();
             let named: serde_json::Map<_, _> = named
-                .map(|(name, value)| (name.clone(), json!(BASE64_STANDARD.encode(value))))
+                .map(|(name, value)| {
+                    (name.clone(), json!(value.as_ref().map(|it| BASE64_STANDARD.encode(it))))
+                })
                 .collect();
             Some(((*short).to_owned(), Value::Object(named)))
         });

@@ -20,6 +20,7 @@ use crate::{
 pub(crate) struct Replay {
     folder: TempDir,
     agent: AdsServer,
+    delta: bool,
     steps: Vec<Step>,
     now: Step,
 }
@@ -28,8 +29,8 @@ impl Istiod for Replay {
     async fn start(scenario: &'static str, how: How) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let agent = AdsServer::start_unix(folder.path().join("XDS")).await.unwrap();
-        let steps = read(&recording(scenario, how.dialect));
-        Self { folder, agent, steps, now: Step::new() }
+        let steps = read(&recording(scenario, how));
+        Self { folder, agent, delta: how.delta, steps, now: Step::new() }
     }
 
     fn folder(&self) -> &Path {
@@ -38,15 +39,19 @@ impl Istiod for Replay {
 
     async fn says(&mut self, step: usize, servers: &[SocketAddr]) {
         for (kind, named) in &self.steps[step - 1] {
-            let resources = named.iter().map(|(name, value)| {
-                Resource::encoded(kind.clone(), name.clone(), placed(kind, value, servers))
+            let is_whole = !self.delta && is_whole(kind);
+            let resources = named.iter().filter_map(|(name, value)| {
+                let value = placed(kind, value.as_deref()?, servers);
+                Some(Resource::encoded(kind.clone(), name.clone(), value))
             });
             self.agent.set(resources);
             let before = self.now.entry(kind.clone()).or_default();
-            if is_whole(kind) {
-                for name in before.keys().filter(|name| !named.contains_key(*name)) {
-                    self.agent.remove(kind, name);
-                }
+            let left_out = before.keys().filter(|name| is_whole && !named.contains_key(*name));
+            let gone = named.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name);
+            for name in left_out.chain(gone) {
+                self.agent.remove(kind, name);
+            }
+            if is_whole {
                 before.clear();
             }
             before.extend(named.iter().map(|(name, value)| (name.clone(), value.clone())));

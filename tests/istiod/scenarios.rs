@@ -25,12 +25,13 @@ async fn send(mesh: &Mesh, uri: &str) -> Result<(StatusCode, String), Error> {
     Ok((answer.status(), String::from_utf8_lossy(answer.body().as_ref()).into_owned()))
 }
 
-async fn body(mesh: &Mesh, uri: &str) -> Result<String, Error> {
+/// What is answered, or why nothing is.
+pub(crate) async fn body(mesh: &Mesh, uri: &str) -> Result<String, Error> {
     send(mesh, uri).await.map(|(_, text)| text)
 }
 
 /// Who answers so many calls, all of them.
-async fn shares(mesh: &Mesh, uri: &str, calls: usize) -> BTreeMap<String, usize> {
+pub(crate) async fn shares(mesh: &Mesh, uri: &str, calls: usize) -> BTreeMap<String, usize> {
     let mut shares = BTreeMap::new();
     for _ in 0..calls {
         let who = body(mesh, uri).await.unwrap_or_else(|error| panic!("{error}"));

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Mutex,
     thread,
     time::Duration,
@@ -104,11 +104,11 @@ impl Program {
         assert!(status.success(), "{kill}");
     }
 
-    /// Waits until it has ended by itself.
-    pub(crate) async fn ended(&mut self) {
+    /// Waits until it has ended by itself, and says how.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         for _ in 0..1500 {
-            if self.child.try_wait().unwrap().is_some() {
-                return;
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

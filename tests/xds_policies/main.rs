@@ -13,6 +13,7 @@ mod support;
 
 mod limits;
 mod loads;
+mod localities;
 mod picks;
 mod sessions;
 

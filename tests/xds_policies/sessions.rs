@@ -173,3 +173,46 @@ async fn a_session_leaves_an_endpoint_that_drains_where_that_is_not_listed() {
     visitor.moves().await;
     is_accepted(&visitor.plane);
 }
+
+/// Two clusters by weight, with a server each.
+fn parted(servers: &[Server], shares: &[(&str, u32)]) -> Vec<Resource> {
+    let each = ["blue", "green"].iter().zip(servers).flat_map(|(name, server)| {
+        [Resource::cluster(*name), Resource::endpoints(*name, [server.socket()])]
+    });
+    let split = shares.iter().map(|(name, weight)| ((*name).to_owned(), *weight));
+    let routes = Resource::split("routes", "*", split);
+    each.chain([sticky(), routes]).collect()
+}
+
+/// gRFC A60: which cluster is drawn is not drawn again.
+#[tokio::test]
+async fn a_session_stays_with_its_cluster_of_several_by_weight_while_the_route_leads_there() {
+    let servers = named(["a", "b"]).await;
+    let even = [("blue", 50), ("green", 50)];
+    let (plane, mesh, client) = start("parted sessions", parted(&servers, &even)).await;
+    let (mut seen, mut cookies) = (Vec::new(), Vec::new());
+    while !(seen.contains(&"a".to_owned()) && seen.contains(&"b".to_owned())) {
+        let (name, cookie) = visit(&client, None).await;
+        seen.push(name.clone());
+        cookies.push((name, cookie.unwrap()));
+    }
+    for (name, cookie) in &cookies {
+        for _ in 0..20 {
+            assert_eq!(visit(&client, Some(cookie)).await, (name.clone(), None));
+        }
+    }
+    let blue = cookies.iter().find(|(name, _)| name == "a").unwrap().1.clone();
+    let value = STANDARD.decode(blue.strip_prefix("at=").unwrap()).unwrap();
+    let wanted = format!("{};cluster:blue", servers[0].socket());
+    assert_eq!(String::from_utf8(value).unwrap(), wanted);
+    let explained = client.explain(&with(COOKIE.as_str(), &blue)).unwrap().to_string();
+    assert!(explained.contains("of the session"), "{explained}");
+
+    // It leads there no more: another takes over, and the caller is told.
+    plane.set(parted(&servers, &[("green", 1)]));
+    until(|| !mesh.describe().to_string().contains("blue")).await;
+    let (name, told) = visit(&client, Some(&blue)).await;
+    assert_eq!(name, "b");
+    assert!(told.is_some());
+    is_accepted(&plane);
+}

@@ -23,7 +23,7 @@ impl Flags {
             };
             let is_switch = known.iter().any(|it| it.strip_suffix('?') == Some(name));
             if !is_switch && !known.contains(&name) {
-                return Err(format!("`--{name}` is not known; these are: {}", known.join(" ")));
+                return Err(format!("`--{name}` is not known"));
             }
             let value = match value {
                 Some(value) => value,
@@ -45,6 +45,16 @@ impl Flags {
         self.get(name).map_or(Ok(or), |text| {
             text.parse().map_err(|error| format!("`--{name}={text}`: {error}"))
         })
+    }
+
+    /// Whether a switch is on: `--name`, `--name=true`; spelled as gRPC's programs read it, and psm-interop writes it.
+    pub(crate) fn switch(&self, name: &str) -> Result<bool, String> {
+        let Some(text) = self.get(name) else { return Ok(false) };
+        match text.to_ascii_lowercase().as_str() {
+            "1" | "t" | "true" => Ok(true),
+            "0" | "f" | "false" => Ok(false),
+            _ => Err(format!("`--{name}={text}` is neither true nor false")),
+        }
     }
 
     /// A time: seconds, or with a unit (`500ms`, `20s`, `1m`).

@@ -3,6 +3,7 @@
 
 mod flags;
 pub(crate) mod messages;
+pub(crate) mod program;
 
 use std::{
     convert::Infallible,

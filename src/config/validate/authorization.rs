@@ -1,52 +1,55 @@
-//! Checks of rules of authorisation. What only the receiving side could know is refused: a rule that
-//! can never match would deny nobody.
+//! Checks of rules of authorisation. Of rules that are asked where calls are made, what only the receiving
+//! side could know is refused: a rule that can never match would deny nobody.
 
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     Authorization, AuthorizationRule, ConfigErrors, HeaderMatch, IdentityMatch, LabelMatch,
-    PathMatch, Permission, Principal, SanKind, SanMatch, StringMatch,
+    PathMatch, Permission, Principal, Role, SanKind, SanMatch, StringMatch, block::Block,
 };
 
 /// So deep may principals and permissions be nested.
 const DEEPEST: usize = 16;
 
 impl Checker {
-    pub(super) fn authorization(&mut self, authorization: &Authorization) {
+    pub(super) fn authorization(&mut self, authorization: &Authorization, role: Role) {
         let Authorization { evaluation: _, rules, otherwise, status } = authorization;
         if rules.is_empty() && otherwise.is_none() {
             self.refuse("rules", "[]", "must say rules, or what happens `otherwise`");
         }
-        self.each("rules", rules, Self::authorization_rule);
+        self.each("rules", rules, |checker, rule| checker.authorization_rule(rule, role));
         if let Some(status) = status.filter(|status| !(400..=599).contains(status)) {
             self.refuse("status", status, "must be in 400..=599");
         }
     }
 
-    fn authorization_rule(&mut self, rule: &AuthorizationRule) {
+    fn authorization_rule(&mut self, rule: &AuthorizationRule, role: Role) {
         let AuthorizationRule { name, action: _, principals, permissions, condition, dry_run: _ } =
             rule;
         if name.as_deref() == Some("") {
             self.refuse("name", "\"\"", "must not be empty");
         }
-        self.each("principals", principals, |checker, it| checker.principal(it, DEEPEST));
-        self.each("permissions", permissions, |checker, it| checker.permission(it, DEEPEST));
+        self.each("principals", principals, |checker, it| checker.principal(it, role, DEEPEST));
+        self.each("permissions", permissions, |checker, it| {
+            checker.permission(it, role, DEEPEST);
+        });
         not_yet!(self, condition);
     }
 
-    fn principal(&mut self, principal: &Principal, deeper: usize) {
+    fn principal(&mut self, principal: &Principal, role: Role, deeper: usize) {
         if deeper == 0 {
             return self.refuse("", "", format!("is nested more than {DEEPEST} deep"));
         }
+        let comes_in = role == Role::Receiver;
         match principal {
             Principal::Any | Principal::Authenticated => {}
             Principal::All(list) => self.some_of("all", list, |checker, it| {
-                checker.principal(it, deeper - 1);
+                checker.principal(it, role, deeper - 1);
             }),
             Principal::AnyOf(list) => self.some_of("any_of", list, |checker, it| {
-                checker.principal(it, deeper - 1);
+                checker.principal(it, role, deeper - 1);
             }),
             Principal::Not(other) => {
-                self.within("not", |checker| checker.principal(other, deeper - 1));
+                self.within("not", |checker| checker.principal(other, role, deeper - 1));
             }
             Principal::Identity(identity) => {
                 self.within("identity", |checker| checker.caller(identity));
@@ -63,16 +66,24 @@ impl Checker {
                 self.within("header", |checker| checker.asked_header(header));
             }
             Principal::Path(path) => self.within("path", |checker| checker.asked_path(path)),
+            Principal::Name(text) if comes_in => self.certificate_name(text),
+            Principal::Name(_) => {
+                self.refuse("name", "", format!("{NOT_YET} by the caller: say `identity`"));
+            }
+            Principal::PeerIp(address) if comes_in => self.block("peer_ip", address),
             Principal::PeerIp(address) => self.refuse(
                 "peer_ip",
                 address,
                 format!("{NOT_YET} by the caller, which has no peer: say it where calls come in"),
             ),
+            Principal::RemoteIp(address) if comes_in => self.block("remote_ip", address),
             Principal::RemoteIp(address) => self.refuse(
                 "remote_ip",
                 address,
                 format!("{NOT_YET} by the caller, which is the remote: say it where calls come in"),
             ),
+            // Nothing is noted there: whether it is inverted is all that counts.
+            Principal::Metadata(_) if comes_in => {}
             Principal::Metadata(_) => self.refuse("metadata", "", NOT_YET),
             Principal::Claim(_) => {
                 self.refuse("claim", "", format!("{NOT_YET}: nothing here verifies tokens"));
@@ -81,21 +92,22 @@ impl Checker {
         }
     }
 
-    fn permission(&mut self, permission: &Permission, deeper: usize) {
+    fn permission(&mut self, permission: &Permission, role: Role, deeper: usize) {
         if deeper == 0 {
             return self.refuse("", "", format!("is nested more than {DEEPEST} deep"));
         }
+        let comes_in = role == Role::Receiver;
         let inbound = format!("{NOT_YET} by the caller: it is said of connections that come in");
         match permission {
             Permission::Any => {}
             Permission::All(list) => self.some_of("all", list, |checker, it| {
-                checker.permission(it, deeper - 1);
+                checker.permission(it, role, deeper - 1);
             }),
             Permission::AnyOf(list) => self.some_of("any_of", list, |checker, it| {
-                checker.permission(it, deeper - 1);
+                checker.permission(it, role, deeper - 1);
             }),
             Permission::Not(other) => {
-                self.within("not", |checker| checker.permission(other, deeper - 1));
+                self.within("not", |checker| checker.permission(other, role, deeper - 1));
             }
             Permission::Header(header) => {
                 self.within("header", |checker| checker.asked_header(header));
@@ -108,6 +120,16 @@ impl Checker {
             }
             Permission::Service(text) => self.text("service", text, true),
             Permission::Host(text) => self.text("host", text, true),
+            Permission::DestinationIp(address) if comes_in => self.block("destination_ip", address),
+            Permission::DestinationPort(_) if comes_in => {}
+            Permission::DestinationPorts(range) if comes_in => {
+                if range.start >= range.end {
+                    let range = format!("{}..{}", range.start, range.end);
+                    self.refuse("destination_ports", range, "holds no port");
+                }
+            }
+            Permission::ServerName(text) if comes_in => self.text("server_name", text, true),
+            Permission::Metadata(_) if comes_in => {}
             Permission::DestinationIp(address) => self.refuse("destination_ip", address, inbound),
             Permission::DestinationPort(port) => self.refuse("destination_port", port, inbound),
             Permission::DestinationPorts(range) => {
@@ -117,6 +139,24 @@ impl Checker {
             Permission::ServerName(_) => self.refuse("server_name", "", inbound),
             Permission::Metadata(_) => self.refuse("metadata", "", NOT_YET),
             Permission::Extension(extension) => self.refuse("extension", &extension.name, NOT_YET),
+        }
+    }
+
+    fn block(&mut self, field: &str, block: &str) {
+        if let Err(reason) = Block::new(block) {
+            self.refuse(field, block, reason);
+        }
+    }
+
+    /// A name of a certificate: DNS names are compared without case, the others with it.
+    fn certificate_name(&mut self, text: &StringMatch) {
+        if *text == StringMatch::Present {
+            self.refuse("name", "present", "any name would do: say `authenticated`");
+        }
+        let before = self.errors.len();
+        self.text("name", text, false);
+        if self.errors.len() == before {
+            self.text("name", text, true);
         }
     }
 
@@ -180,10 +220,15 @@ impl Checker {
 }
 
 impl Authorization {
-    /// Checks every field; `path` says where it stands.
+    /// Checks every field, of rules that are asked where calls are made; `path` says where it stands.
     pub(crate) fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
+        self.validate_as(Role::Caller, path)
+    }
+
+    /// The same of rules that are asked in this role.
+    pub(crate) fn validate_as(&self, role: Role, path: &str) -> Result<(), ConfigErrors> {
         let mut checker = Checker::new(path);
-        checker.authorization(self);
+        checker.authorization(self, role);
         checker.done()
     }
 }

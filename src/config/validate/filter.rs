@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Uri, uri::Authority};
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     DirectResponse, Filter, HeaderEdit, HostRewrite, Match, Mirror, PathMatch, PathRewrite,
-    Redirect, RegexRewrite, Rewrite,
+    Redirect, RegexRewrite, Rewrite, Role,
     format::{Parsed, Side},
     headers::is_editable,
     pattern::Replace,
@@ -93,7 +93,7 @@ impl Checker {
             Filter::Redirect(redirect) => checker.redirect(redirect, matches),
             Filter::DirectResponse(direct) => checker.direct(direct),
             Filter::Mirror(mirror) => checker.mirror(mirror),
-            Filter::Authorize(rules) => checker.authorization(rules),
+            Filter::Authorize(rules) => checker.authorization(rules, Role::Caller),
             Filter::Fault(fault) => checker.fault(fault),
             Filter::RateLimit(limit) => checker.rate_limit(limit),
             Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),

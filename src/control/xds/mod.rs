@@ -33,10 +33,12 @@
 
 mod ads;
 mod bootstrap;
+mod bulk;
 mod cache;
 mod client;
 mod decode;
 mod graph;
+mod inbound;
 mod kind;
 mod lrs;
 mod resource;
@@ -47,6 +49,10 @@ mod stream;
 pub use self::{
     bootstrap::{Bootstrap, BootstrapBuilder, CallCredentials, Dialect, Istio, Server, ServerTls},
     kind::Kind as ResourceKind,
+    resource::{
+        Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
+        InboundRoutes, InboundSecurity, InboundSource,
+    },
     source::Xds,
     status::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, StatusService},
 };
@@ -58,6 +64,6 @@ pub(crate) use self::{
     client::script::run as script,
     kind::Kind,
     lrs::script::run as reports,
-    resource::{beside, reads},
+    resource::{beside, comes_in, reads},
     source::whole::run as whole,
 };

@@ -1,6 +1,10 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
+mod addresses;
 mod apart;
+#[cfg(test)]
+#[cfg(feature = "testing")]
+mod chaos;
 mod join;
 mod laid;
 mod leftover;
@@ -21,10 +25,13 @@ use std::{
     time::Duration,
 };
 
+use tokio::task::JoinSet;
+
 use self::{
+    addresses::LookedUp,
     leftover::Leftover,
     loads::Reported,
-    names::Names,
+    names::{Elsewhere, Found, Names},
     pace::Pace,
     publish::{Publish, Silent},
 };
@@ -39,7 +46,7 @@ use super::{
     stream::{Batch, Registry, Subscriber},
 };
 use crate::{
-    config::ConfigErrors,
+    config::{ConfigErrors, Role},
     core::{Figures, Instant, Plane, earliest},
     discover::{Discover, Publisher},
 };
@@ -109,6 +116,8 @@ struct Running {
     sweep_at: Instant,
     /// News of endpoints that nothing else follows from.
     pace: Pace,
+    /// The hosts whose addresses are looked up.
+    lookups: JoinSet<LookedUp>,
 }
 
 // === impl Xds ===
@@ -138,6 +147,9 @@ impl Xds {
     /// What a service of the mesh is called by the control plane: `users.prod:8080`,
     /// `xds:///users.prod:8080`, or `xds://authority/users.prod` for a name of another authority
     /// (gRFC A47). Without it a service is asked for by the name that is called.
+    ///
+    /// In [`Dialect::Envoy`] what begins with `xds:` names the listener alone (`xds:///listener_0`), and the
+    /// virtual host is that of the service's own name; of a name without `xds:` it is that of this name.
     pub fn service(mut self, name: &str, target: &str) -> Self {
         self.names.add(name, target);
         self
@@ -225,27 +237,36 @@ impl Xds {
     }
 
     fn decoder(bootstrap: &Bootstrap) -> Decoder {
-        let providers = bootstrap.certificate_providers.iter();
-        let providers: BTreeMap<String, String> = providers
-            .map(|(instance, files)| (instance.clone(), publish::identity(instance, files)))
-            .collect();
-        let dialect = match bootstrap.dialect {
-            Dialect::Proxyless => resource::Dialect::Proxyless,
-            Dialect::Sidecar => resource::Dialect::Sidecar,
-        };
-        // What Istio calls the secrets that its agent serves.
-        let secrets = providers.get("default").filter(|_| dialect == resource::Dialect::Sidecar);
-        let secrets =
-            secrets.map(|files| ["default", "ROOTCA"].map(|it| (it.into(), files.clone())));
-        Decoder::new(Context {
-            dialect,
-            trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
-            providers,
-            secrets: secrets.into_iter().flatten().collect(),
-            trust_domain: bootstrap.node.trust_domain().map(Arc::from),
-            realm: realm(bootstrap),
-            given: BTreeMap::new(),
-        })
+        Decoder::new(context(bootstrap))
+    }
+}
+
+/// What decoding needs to know of a bootstrap.
+pub(super) fn context(bootstrap: &Bootstrap) -> Context {
+    let providers = bootstrap.certificate_providers.iter();
+    let providers: BTreeMap<String, String> = providers
+        .map(|(instance, files)| (instance.clone(), publish::identity(instance, files)))
+        .collect();
+    let dialect = match bootstrap.dialect {
+        Dialect::Proxyless => resource::Dialect::Proxyless,
+        Dialect::Sidecar | Dialect::Envoy => resource::Dialect::Sidecar,
+    };
+    // What Istio calls the secrets that its agent serves, and what the bootstrap says itself.
+    let of_istio = providers.get("default").filter(|_| bootstrap.dialect == Dialect::Sidecar);
+    let of_istio =
+        of_istio.map(|files| ["default", "ROOTCA"].map(|it| (it.to_owned(), files.clone())));
+    let said = bootstrap.secrets.iter();
+    let said = said.filter_map(|(name, it)| Some((name.clone(), providers.get(it)?.clone())));
+    let secrets = of_istio.into_iter().flatten().chain(said).collect();
+    Context {
+        dialect,
+        role: Role::Caller,
+        trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
+        providers,
+        secrets,
+        trust_domain: bootstrap.node.trust_domain().map(Arc::from),
+        realm: realm(bootstrap),
+        given: BTreeMap::new(),
     }
 }
 
@@ -272,7 +293,7 @@ impl Discover for Xds {
     }
 
     fn asks_by_port(&self) -> bool {
-        self.bootstrap.dialect == Dialect::Sidecar
+        self.bootstrap.listens_by_port()
     }
 
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -310,6 +331,7 @@ impl Discover for Xds {
                 unused,
                 sweep_at: Instant::now() + sweep(unused),
                 pace: Pace::default(),
+                lookups: JoinSet::new(),
             };
             first.into_iter().for_each(|name| running.ask(name));
             let mut names_first = false;
@@ -319,7 +341,14 @@ impl Discover for Xds {
                 let event = {
                     let mut name = pin!(asked.next());
                     let mut told = pin!(running.subscriber.next());
+                    let lookups = &mut running.lookups;
                     let news = poll_fn(|cx| {
+                        while let Poll::Ready(Some(found)) = lookups.poll_join_next(cx) {
+                            // One that ended otherwise says nothing.
+                            if let Ok(found) = found {
+                                return Poll::Ready(Some(Event::LookedUp(found)));
+                            }
+                        }
                         for names in [names_first, !names_first] {
                             let event = if names {
                                 name.as_mut().poll(cx).map(|name| name.map(Event::Asked))
@@ -360,6 +389,7 @@ impl Discover for Xds {
 enum Event {
     Asked(String),
     Told(Batch<Resource>),
+    LookedUp(LookedUp),
 }
 
 /// How often unused names are looked for.
@@ -373,6 +403,10 @@ impl Running {
     fn on(&mut self, event: Event) {
         match event {
             Event::Asked(name) => self.ask(name),
+            Event::LookedUp((name, found)) => {
+                self.graph.found(&name, found);
+                self.work();
+            }
             Event::Told(batch) => {
                 self.hear(batch.lost.as_deref());
                 if let Some(flaw) = &batch.cache {
@@ -446,8 +480,13 @@ impl Running {
     fn ask(&mut self, name: String) {
         let found = self.names.find(&self.bootstrap, &name);
         match found {
-            Ok(names::Found { listener, authority }) => {
+            Ok(Found { listener, authority, elsewhere }) => {
                 self.graph.ask(&name, &listener, &authority);
+                match elsewhere {
+                    Elsewhere::Nowhere => {}
+                    Elsewhere::Listener(other) => self.graph.found(&name, Ok(vec![other])),
+                    Elsewhere::Host(..) => self.graph.has_addresses(&name),
+                }
                 self.asked.insert(name.into());
                 self.work();
             }
@@ -474,7 +513,19 @@ impl Running {
             // Whoever calls it from now on asks anew.
             self.publisher.forget(&name);
         }
+        // Addresses change, and whoever knows them may have been away.
+        for name in self.graph.astray() {
+            self.look_up(&name);
+        }
         self.work();
+    }
+
+    /// Asks for the addresses of a name's host.
+    fn look_up(&mut self, name: &str) {
+        let found = self.names.find(&self.bootstrap, name);
+        if let Ok(Found { elsewhere: Elsewhere::Host(host, port), .. }) = found {
+            self.lookups.spawn(addresses::look_up(name.to_owned(), host, port));
+        }
     }
 
     /// Whether the name need not be followed any more.
@@ -517,6 +568,9 @@ impl Running {
                 }
             }
         }
+        for name in self.graph.seeks() {
+            self.look_up(&name);
+        }
         self.pace.done(Instant::now(), is_any);
         self.leftover.say(&self.publisher);
     }
@@ -536,7 +590,9 @@ fn why(trouble: &Trouble) -> Why {
             Why::Absent
         }
         Cause::Denied { code: 7, .. } | Cause::Name(_) => Why::Denied,
-        Cause::Denied { .. } | Cause::Unanswered(_) | Cause::Unreachable(_) => Why::Away,
+        Cause::Denied { .. } | Cause::Unanswered(_) | Cause::Unreachable(_) | Cause::Spared(_) => {
+            Why::Away
+        }
         Cause::Refused(_) => Why::Refused,
     }
 }

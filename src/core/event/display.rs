@@ -1,6 +1,9 @@
 //! Each event in one line, for logs.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use super::Event;
 use crate::core::ErrorKind;
@@ -8,6 +11,40 @@ use crate::core::ErrorKind;
 impl fmt::Display for Event {
     /// One line: whom it is about, what happened, and why.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Line(f), "{}", Said(self))
+    }
+}
+
+/// An event in the words of those who named what it is about.
+struct Said<'a>(&'a Event);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.say(f)
+    }
+}
+
+/// One line, whatever is written: a control plane may name things as it likes.
+struct Line<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Line<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if !text.contains(char::is_control) {
+            return self.0.write_str(text);
+        }
+        for letter in text.chars() {
+            if letter.is_control() {
+                write!(self.0, "{}", letter.escape_debug())?;
+            } else {
+                self.0.write_char(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Event {
+    fn say(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CallStarted { service, call } => write!(f, "{service}: call {call} started"),
             Self::CallEnded { service, call, status, error, attempts, elapsed } => {
@@ -51,9 +88,7 @@ impl fmt::Display for Event {
             _ => self.of_no_call(f),
         }
     }
-}
 
-impl Event {
     /// Endpoints, connections and the configuration.
     fn of_no_call(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = Of(self);
@@ -101,7 +136,7 @@ impl Event {
                 write!(f, "{source}: uses its cache, {age:.0?} old: nobody can be asked")
             }
             Self::CacheLeft { source } => write!(f, "{source}: uses its cache no more"),
-            // Told by `Display` itself.
+            // Told by `say` itself.
             Self::CallStarted { .. }
             | Self::CallEnded { .. }
             | Self::CallRefused { .. }
@@ -181,6 +216,13 @@ mod tests {
     };
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_others_have_named_breaks_no_line() {
+        let part = "cluster a\n2026 ok\r\0\u{1b}[2J日本".into();
+        let said = Event::ConfigApplied { part }.to_string();
+        assert_eq!(said, r"cluster a\n2026 ok\r\0\u{1b}[2J日本: in force");
+    }
 
     #[test]
     fn an_event_is_one_line_that_says_whom_it_is_about() {

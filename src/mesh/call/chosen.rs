@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request};
 
-use super::{Caller, guarded::Chosen, stepped};
+use super::{Caller, guarded::Chosen, stepped, sticky};
 use crate::{
     core::{Error, ErrorKind, Outgoing, Phase, Random, Refusal},
     mesh::{
@@ -74,6 +74,13 @@ pub(super) fn choose(
     request: &mut Request<Outgoing>,
     now: u64,
 ) -> To {
+    let takes_turns = matches!(route.choosing, Some(Choosing::FirstAvailable));
+    if route.session.is_some()
+        && !takes_turns
+        && let Some(place) = sticky::cluster_of_session(route, request)
+    {
+        return To::Place(place);
+    }
     To::Place(match &route.choosing {
         Some(Choosing::FirstAvailable) => choosing::first_available(route, now),
         Some(Choosing::Hashed) => {

@@ -24,6 +24,8 @@ pub(crate) struct Rare {
     pub(crate) over: Option<Over>,
     pub(super) session: Option<Arc<Session>>,
     pub(super) stepped: Option<Stepped>,
+    /// The cluster that its session is with, where its route has several.
+    pub(super) of: Option<Arc<str>>,
     /// What it has said of its session.
     pub(super) named: Option<Named>,
     /// What it keeps of its policy's terms.
@@ -63,7 +65,7 @@ impl Rare {
             if over == Some(answered) && named.is_none() {
                 return;
             }
-            session.tell(headers, named, answered, now(&session));
+            session.tell(headers, named, (answered, self.of.as_deref()), now(&session));
         }
     }
 

@@ -45,6 +45,8 @@ pub(super) fn stick<B>(
     let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
     if let Some(session) = session {
         rare.named = session.named(request, now(session));
+        let has_several = !route.clusters.is_single();
+        rare.of = has_several.then(|| Arc::clone(&cluster.name));
     }
     let said = session.and_then(|session| Some((&**session, rare.named.as_ref()?)));
     rare.over = core.overriding.over(said, request);
@@ -52,6 +54,15 @@ pub(super) fn stick<B>(
     let Rare { set_cookie, over, session, .. } = &rare;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(rare)))
+}
+
+/// The place of the cluster that a request's session is with, among several of its route; it is not drawn
+/// then (gRFC A60).
+#[cold]
+pub(in crate::mesh) fn cluster_of_session<B>(route: &Route, request: &Request<B>) -> Option<usize> {
+    let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()))?;
+    let cluster = session.named(request, now(session))?.cluster?;
+    route.clusters.iter().position(|(_, target)| *target.name == *cluster)
 }
 
 /// Keeps the head that the caller has sent, before filters change it, if the call may still be hashed by it.

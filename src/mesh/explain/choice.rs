@@ -7,7 +7,7 @@ use super::{
 use crate::{
     core::Random,
     mesh::{
-        call::chosen,
+        call::{chosen, sticky},
         choosing::{self, Choosing},
         guard::Dry,
     },
@@ -63,6 +63,10 @@ pub(super) fn sent(call: &Call<'_>, rule: Option<&Rule>) -> Sent {
         }
         Some(Choosing::Header(_)) | None => {}
     }
+    let takes_turns = matches!(route.choosing, Some(Choosing::FirstAvailable));
+    let of_session =
+        if takes_turns { None } else { sticky::cluster_of_session(route, call.request) };
+    only = of_session.or(only);
     let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = |place: usize, weight: u64| match only {
@@ -74,7 +78,10 @@ pub(super) fn sent(call: &Call<'_>, rule: Option<&Rule>) -> Sent {
     let clusters = targets
         .map(|(place, (weight, target))| explain(call, rule, target, share(place, weight)))
         .collect();
-    let choice = route.choosing.as_ref().map(|choosing| choosing.told() + note);
+    let choice = match of_session {
+        Some(_) => Some("of the session".to_owned()),
+        None => route.choosing.as_ref().map(|choosing| choosing.told() + note),
+    };
     Sent { choice, clusters, ..Sent::default() }
 }
 

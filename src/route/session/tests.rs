@@ -20,7 +20,7 @@ fn address() -> Address {
 fn what_is_told_is_named_by_the_next_request() {
     let session = cookie(Some("/shop"));
     let mut headers = HeaderMap::new();
-    session.tell(&mut headers, None, &address(), 0);
+    session.tell(&mut headers, None, (&address(), None), 0);
     let set = headers[SET_COOKIE].to_str().unwrap();
     assert_eq!(set, "at=MTAuMC4wLjE6ODA=; Max-Age=60; Path=/shop; HttpOnly");
     let pair = set.split(';').next().unwrap();
@@ -28,10 +28,10 @@ fn what_is_told_is_named_by_the_next_request() {
     assert_eq!(session.named(&request, 0).map(|named| named.address), Some(address()));
     // It is told once, and again when another has answered.
     let mut headers = HeaderMap::new();
-    let named = Named { address: address(), begun: None, used: None };
-    session.tell(&mut headers, Some(&named), &address(), 0);
+    let named = Named { address: address(), cluster: None, begun: None, used: None };
+    session.tell(&mut headers, Some(&named), (&address(), None), 0);
     assert!(headers.is_empty());
-    session.tell(&mut headers, Some(&named), &"10.0.0.2:80".parse().unwrap(), 0);
+    session.tell(&mut headers, Some(&named), (&"10.0.0.2:80".parse().unwrap(), None), 0);
     assert_eq!(headers.len(), 1);
 }
 
@@ -40,7 +40,7 @@ fn a_header_carries_it_too() {
     let session = config::Session { header: Some("x-at".into()), ..config::Session::default() };
     let session = Session::new(&session).unwrap();
     let mut headers = HeaderMap::new();
-    session.tell(&mut headers, None, &address(), 0);
+    session.tell(&mut headers, None, (&address(), None), 0);
     assert_eq!(headers["x-at"], "MTAuMC4wLjE6ODA=");
     let request = Request::get("/").header("x-at", "MTAuMC4wLjE6ODA=").body(()).unwrap();
     assert_eq!(session.named(&request, 0).map(|named| named.address), Some(address()));
@@ -102,7 +102,7 @@ fn next(headers: &HeaderMap) -> Request<()> {
 /// Tells at a time; what the next request carries.
 fn told(session: &Session, named: Option<&Named>, now: u64) -> Option<Request<()>> {
     let mut headers = HeaderMap::new();
-    session.tell(&mut headers, named, &address(), now);
+    session.tell(&mut headers, named, (&address(), None), now);
     (!headers.is_empty()).then(|| next(&headers))
 }
 
@@ -162,9 +162,40 @@ fn a_session_with_the_endpoint_of_a_socket_ends_too() {
     let session = ending(Some(100), Some(100));
     let socket: Address = "unix:/run/a.sock".parse().unwrap();
     let mut headers = HeaderMap::new();
-    session.tell(&mut headers, None, &socket, 1_000);
+    session.tell(&mut headers, None, (&socket, None), 1_000);
     let request = next(&headers);
     let named = session.named(&request, 1_100).unwrap();
     assert_eq!((named.address, named.begun), (socket, Some(1_000)));
     assert_eq!(session.named(&request, 1_101), None);
+}
+
+#[test]
+fn the_cluster_is_told_where_there_are_several_and_named_by_the_next_request() {
+    for ends in [false, true] {
+        let mut session = cookie(None);
+        session.idle = ends.then_some(60);
+        let told = |named: Option<&Named>, cluster| {
+            let mut headers = HeaderMap::new();
+            session.tell(&mut headers, named, (&address(), cluster), 7);
+            let set = headers.get(SET_COOKIE)?.to_str().unwrap();
+            let pair = set.split(';').next().unwrap().to_owned();
+            let request = Request::get("/").header("cookie", &pair).body(()).unwrap();
+            Some((pair, session.named(&request, 7).unwrap()))
+        };
+        let (pair, blue) = told(None, Some("outbound|80|v2;x|a.b")).unwrap();
+        assert_eq!(blue.address, address());
+        assert_eq!(blue.cluster.as_deref(), Some("outbound|80|v2;x|a.b"));
+        // As gRPC writes it (A60).
+        let text = STANDARD.decode(pair.strip_prefix("at=").unwrap()).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let times = if ends { ";7;7" } else { "" };
+        assert_eq!(text, format!("10.0.0.1:80;cluster:outbound|80|v2;x|a.b{times}"));
+        assert_eq!(told(Some(&blue), Some("outbound|80|v2;x|a.b")), None);
+        assert!(told(Some(&blue), Some("green")).is_some());
+        // One cluster alone is not named, and a name of it is no news.
+        assert_eq!(told(Some(&blue), None), None);
+        let (_, plain) = told(None, None).unwrap();
+        assert_eq!(plain.cluster, None);
+        assert!(told(Some(&plain), Some("green")).is_some());
+    }
 }

@@ -24,6 +24,8 @@ use tokio::{
 
 use tower_service::Service as _;
 
+#[cfg(test)]
+use super::memory;
 use super::{loads, server::Shared, stream::Service};
 
 /// Where it listens.
@@ -32,12 +34,16 @@ pub(super) enum Place {
     Tcp(SocketAddr),
     #[cfg(unix)]
     Unix(PathBuf),
+    #[cfg(test)]
+    Memory(Arc<str>),
 }
 
 enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
+    #[cfg(test)]
+    Memory(memory::Listener),
 }
 
 /// A port that is listened at, with its connections; closed when it is dropped.
@@ -68,6 +74,8 @@ impl Place {
             }
             #[cfg(unix)]
             path @ Self::Unix(_) => Ok((path, None)),
+            #[cfg(test)]
+            host @ Self::Memory(_) => Ok((host, None)),
         }
     }
 }
@@ -84,6 +92,8 @@ impl Port {
                 }
                 Listener::Unix(tokio::net::UnixListener::bind(path)?)
             }
+            #[cfg(test)]
+            Place::Memory(host) => Listener::Memory(memory::Listener::open(host)),
         };
         let connections = Arc::new(Mutex::new(Vec::new()));
         let accept = accept(listener, Arc::clone(shared), Arc::clone(&connections));
@@ -113,13 +123,13 @@ impl Drop for Port {
 }
 
 async fn accept(
-    listener: Listener,
+    mut listener: Listener,
     shared: Arc<Shared>,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
 ) {
     loop {
         let shared = Arc::clone(&shared);
-        let serving = match &listener {
+        let serving = match &mut listener {
             Listener::Tcp(listener) => match listener.accept().await {
                 Ok((stream, _)) => tokio::spawn(serve(stream, shared)),
                 Err(_) => continue,
@@ -129,6 +139,8 @@ async fn accept(
                 Ok((stream, _)) => tokio::spawn(serve(stream, shared)),
                 Err(_) => continue,
             },
+            #[cfg(test)]
+            Listener::Memory(listener) => tokio::spawn(serve(listener.accept().await, shared)),
         };
         let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection: &AbortHandle| !connection.is_finished());

@@ -20,12 +20,16 @@
 
 mod connections;
 mod loads;
+#[cfg(test)]
+mod memory;
 mod request;
 mod resource;
 mod server;
 mod state;
 mod stream;
 
+#[cfg(test)]
+pub(crate) use self::memory::connect as connect_in_memory;
 pub use self::{
     loads::{LoadReport, LoadsAsked},
     request::Request,

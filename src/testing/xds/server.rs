@@ -58,6 +58,12 @@ impl AdsServer {
         Self::at(Place::Unix(path.as_ref().to_owned())).await
     }
 
+    /// One without a socket, for tests in virtual time.
+    #[cfg(test)]
+    pub(crate) async fn start_in_memory() -> io::Result<Self> {
+        Self::at(Place::Memory(super::memory::host())).await
+    }
+
     async fn at(place: Place) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), loads: Mutex::default() });
         let (place, claim) = place.claim()?;
@@ -73,6 +79,8 @@ impl AdsServer {
             Place::Tcp(address) => address.to_string(),
             #[cfg(unix)]
             Place::Unix(path) => format!("unix:{}", path.display()),
+            #[cfg(test)]
+            Place::Memory(host) => format!("{host}:1"),
         }
     }
 
@@ -137,6 +145,11 @@ impl AdsServer {
                 state.answer_all();
             }
         });
+    }
+
+    /// Reads no requests any more, or again. One that is on its way may still be read.
+    pub fn deaf(&self, deaf: bool) {
+        self.shared.with(|state| state.script.deaf = deaf);
     }
 
     /// Keeps its answers back until [`release`](Self::release).
@@ -275,6 +288,12 @@ impl AdsServer {
         self.shared.with(|state| state.streams())
     }
 
+    /// How many streams have begun so far.
+    #[must_use]
+    pub fn streams_begun(&self) -> u64 {
+        self.shared.with(|state| state.streams_begun())
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -302,7 +321,7 @@ impl AdsServer {
 /// How often a place that is taken is tried again.
 const TRIES: usize = 200;
 /// Between two looks.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
+pub(super) const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
 
 impl std::fmt::Debug for AdsServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -26,6 +26,7 @@ use super::{
 pub struct Answer {
     type_url: String,
     version: String,
+    nonce: String,
     resources: Vec<Resource>,
     removed: Vec<String>,
 }
@@ -68,6 +69,7 @@ pub(super) struct State {
 #[expect(clippy::struct_excessive_bools, reason = "a test combines them as it likes")]
 pub(super) struct Script {
     pub(super) silent: bool,
+    pub(super) deaf: bool,
     pub(super) silent_about: BTreeSet<String>,
     pub(super) hold: bool,
     pub(super) hold_headers: bool,
@@ -111,6 +113,12 @@ impl Answer {
     /// Adds a resource. It may be of another type.
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
+        self
+    }
+
+    /// By which it is replied to; without one it is given the next of its stream.
+    pub fn nonce(mut self, nonce: impl Into<String>) -> Self {
+        self.nonce = nonce.into();
         self
     }
 
@@ -204,6 +212,10 @@ impl State {
 
     pub(super) fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    pub(super) fn streams_begun(&self) -> u64 {
+        self.last_stream
     }
 
     /// What each stream asks for.
@@ -389,6 +401,7 @@ impl State {
                     system_version_info: answer.version.clone(),
                     resources: resources.map(|it| wrapper(it, &answer.version)).collect(),
                     type_url: answer.type_url.clone(),
+                    nonce: answer.nonce.clone(),
                     removed_resources: answer.removed.clone(),
                     ..DeltaDiscoveryResponse::default()
                 })
@@ -398,6 +411,7 @@ impl State {
                     version_info: answer.version.clone(),
                     resources: resources.map(|it| any(it, &answer.version, wrapped)).collect(),
                     type_url: answer.type_url.clone(),
+                    nonce: answer.nonce.clone(),
                     ..DiscoveryResponse::default()
                 })
             };
@@ -410,17 +424,14 @@ impl State {
     fn emit(&mut self, id: u64, mut out: Out) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.nonces += 1;
-        let nonce = format!("{id}-{}", stream.nonces);
-        let type_url = match &mut out {
-            Out::Sotw(answer) => {
-                answer.nonce.clone_from(&nonce);
-                answer.type_url.clone()
-            }
-            Out::Delta(answer) => {
-                answer.nonce.clone_from(&nonce);
-                answer.type_url.clone()
-            }
+        let (type_url, nonce) = match &mut out {
+            Out::Sotw(answer) => (answer.type_url.clone(), &mut answer.nonce),
+            Out::Delta(answer) => (answer.type_url.clone(), &mut answer.nonce),
         };
+        if nonce.is_empty() {
+            *nonce = format!("{id}-{}", stream.nonces);
+        }
+        let nonce = nonce.clone();
         if self.script.hold {
             self.held.push((id, out));
             return;

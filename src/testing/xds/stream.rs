@@ -20,7 +20,7 @@ use tonic::{Request as Call, Response, Status, Streaming};
 
 use super::{
     Request,
-    server::Shared,
+    server::{LOOK_AGAIN, Shared},
     state::{Out, State},
 };
 
@@ -62,6 +62,9 @@ impl Service {
         let reader = tokio::spawn(async move {
             while let Some(Ok(request)) = requests.next().await {
                 let request = read(stream, &headers, &request);
+                while reading.with(|state| state.script.deaf) {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
                 reading.with(|state| state.received(request));
             }
             reading.with(|state| state.gone(stream));

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     bed::{Bed, bootstrap, counts, failed, named},
-    peer::{Calls, Outcome, Who, grpcs},
+    peer::{Calls, Outcome, Who, everybody, grpcs},
     plane::{Kind, Plane},
     resources::{cluster, cluster_with, endpoints, listener, routes, split, to},
 };
@@ -22,6 +22,9 @@ pub(crate) fn chain(server: &Server) -> Vec<Value> {
     ]
 }
 
+/// What Envoy tells callers of gRPC whom no route of its own leads anywhere (404): UNIMPLEMENTED.
+const NO_ROUTE: i32 = 12;
+
 /// The text of a failure, and that it is told as one of the control plane's.
 fn text(who: Who, outcome: &Outcome) -> &str {
     assert_eq!(outcome.code, Some(14), "{who:?}: {outcome:?}");
@@ -33,7 +36,7 @@ async fn routes_that_are_refused_from_the_start() {
     let server = named("a").await;
     let mut resources = chain(&server);
     resources[1] = routes("r", &[split(&[("one", 0)])]);
-    let mut bed = Bed::start(&grpcs(), &resources).await;
+    let mut bed = Bed::start(&everybody(), &resources).await;
     for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
         let outcome = &outcomes[0];
         println!("{who:?}: {outcome:?}");
@@ -51,10 +54,17 @@ async fn routes_that_are_refused_from_the_start() {
             assert_eq!(outcome.code, Some(4), "{outcome:?}");
             continue;
         }
-        let text = text(who, outcome);
         assert!(outcome.ms < 2000.0, "{who:?}: {outcome:?}");
+        if who == Who::Envoy {
+            // It listens, and has no routes.
+            assert_eq!(outcome.code, Some(NO_ROUTE), "{outcome:?}");
+            continue;
+        }
+        let text = text(who, outcome);
         if who == Who::Ours {
-            for word in ["RDS resource `r`", "node `ours`", "weight"] {
+            let server = format!("server `127.0.0.1:{}`", bed.plane.port);
+            let field = "clusters.weight = 0: the sum must be";
+            for word in ["RDS resource `r`", field, &server, "node `ours`"] {
                 assert!(text.contains(word), "{word}: {text}");
             }
         }
@@ -123,6 +133,22 @@ async fn a_listener_and_a_cluster_that_are_not_there() {
     }
 }
 
+/// The same of Envoy, which is called at a port and not by a name: a route to a cluster that nobody has told it.
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_is_told_a_route_to_a_cluster_that_is_not_there() {
+    let server = named("a").await;
+    let mut resources = chain(&server);
+    resources[1] = routes("r", &[to("gone")]);
+    let mut bed = Bed::start(&[Who::Envoy], &resources).await;
+    for (who, outcomes) in bed.call(Calls::of(5).within(3)).await {
+        println!("{who:?}: {:?}", outcomes[0]);
+        assert_eq!(failed(&outcomes, 14), 5, "{outcomes:?}");
+        assert!(outcomes.iter().all(|it| it.ms < 1000.0), "{outcomes:?}");
+    }
+    assert!(bed.plane.refusals("envoy", "RDS").is_empty(), "{:#?}", bed.plane.lines());
+    assert_eq!(server.requests(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_that_is_down_and_the_next_one() {
     let server = named("a").await;
@@ -163,7 +189,7 @@ async fn a_control_plane_that_is_down_and_the_next_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_that_dies_and_comes_back() {
     let (a, b) = (named("a").await, named("b").await);
-    let mut bed = Bed::start(&grpcs(), &chain(&a)).await;
+    let mut bed = Bed::start(&everybody(), &chain(&a)).await;
     bed.call(Calls::of(1)).await;
     bed.plane.stop();
     for (who, outcomes) in bed.call(Calls::of(100)).await {
@@ -191,10 +217,16 @@ async fn a_prefix_without_a_slash() {
     let mut resources = chain(&server);
     resources[1] =
         routes("r", &[json!({"match": {"prefix": "helloworld"}, "route": {"cluster": "one"}})]);
-    let mut bed = Bed::start(&grpcs(), &resources).await;
+    let mut bed = Bed::start(&everybody(), &resources).await;
     for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
-        println!("{who:?}: {:?}, refused {:?}", outcomes[0], bed.plane.refusals(who.node(), "RDS"));
-        assert_eq!(failed(&outcomes, 14), 1, "{who:?}: {outcomes:?}");
+        println!("{who:?}: {:?}", outcomes[0]);
+        // No route leads anywhere: nobody says so as Envoy does.
+        let code = if who == Who::Envoy { NO_ROUTE } else { 14 };
+        assert_eq!(failed(&outcomes, code), 1, "{who:?}: {outcomes:?}");
+        let node = who.node();
+        bed.plane.until(node, |plane| !plane.accepted(node, "RDS").is_empty()).await;
+        let refusals = bed.plane.refusals(node, "RDS");
+        assert!(refusals.is_empty(), "{who:?}: {refusals:?}");
     }
 }
 
@@ -206,7 +238,7 @@ async fn a_cluster_that_leaves_fields_of_outlier_detection_out() {
         "interval": "0.2s", "baseEjectionTime": "1s", "enforcingSuccessRate": 100,
     }});
     let mut bed = Bed::start(
-        &grpcs(),
+        &everybody(),
         &[
             listener("greeter", "r", &[]),
             routes("r", &[to("one")]),

@@ -2,16 +2,16 @@
 //!
 //! `.ci/peers full` builds it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     bed::{bootstrap, counts, named},
     peer::{Calls, Peer, Who},
     plane::{Kind, Plane},
-    resources::{at, cluster, listener, routes, split, to},
+    resources::{at, by_secret, cluster, cluster_with, listener, routes, split, to},
 };
 
 const CACHES: [Kind; 2] = [Kind::Snapshot, Kind::Linear];
@@ -201,5 +201,66 @@ async fn a_refusal_is_a_loop_for_c_core_and_grpc_go() {
         let rounds = rounds(&plane).await;
         println!("{who:?}: {rounds} refusals in 2 s");
         assert!(rounds > 100, "{who:?} waits, too: say so in docs/XDS-PEERS.md ({rounds})");
+    }
+}
+
+/// Its `MuxCache` ends the stream, which all share, when it is asked for a type that none of its caches has.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "built by `.ci/peers full`"]
+async fn a_type_that_it_has_no_cache_for_costs_no_other_a_call_or_a_change() {
+    let (a, b) = (named("a").await, named("b").await);
+    for features in PROTOCOLS {
+        let what = format!("{features:?}");
+        let told = |server: SocketAddr| {
+            let mut resources = chain("one", server);
+            resources.extend([
+                listener("locked", "locked", &[]),
+                routes("locked", &[to("locked")]),
+                cluster_with("locked", json!({"transportSocket": by_secret("roots")})),
+                at("locked", &[server]),
+            ]);
+            resources
+        };
+        let (plane, mut peer) = start(Who::Ours, Kind::Linear, features, &told(a.socket())).await;
+        until_answered(&mut peer, "a", &what).await;
+        // Another mesh of the process, on the same stream.
+        let mut other = Peer::start(Who::Ours, &bootstrap(&[plane.port], features), None).await;
+        let began = Instant::now();
+        let first = Calls::of(1).to("locked").within(10);
+        let (refused, ()) = tokio::join!(other.call(&first), async {
+            while began.elapsed() < Duration::from_secs(5) {
+                until_answered(&mut peer, "a", &what).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let is_told = |text: &str| {
+            let server = format!("127.0.0.1:{}", plane.port);
+            ["SDS resource `roots`", "node `ours`", &server].iter().all(|it| text.contains(it))
+        };
+        assert_eq!(refused[0].code, Some(14), "{what}: {refused:?}");
+        assert!(is_told(&refused[0].text), "{what}: {refused:?}");
+        // By now it is known what ends the streams, and whoever needs it is told in the plane's words.
+        let outcomes = other.call(&Calls::of(1).to("locked")).await;
+        println!("{what}: {:?}", outcomes[0]);
+        let text = &outcomes[0].text;
+        let why = ["not asked for now", "tls.v3.Secret"];
+        assert!(is_told(text) && why.iter().all(|it| text.contains(it)), "{what}: {text}");
+        // What is new of all else comes as soon as ever.
+        for (server, name) in [(&b, "b"), (&a, "a"), (&b, "b"), (&a, "a")] {
+            plane.set(&told(server.socket()));
+            let changed = Instant::now();
+            until_answered(&mut peer, name, &what).await;
+            assert!(changed.elapsed() < Duration::from_secs(3), "{what}: {:?}", changed.elapsed());
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+        let lines = plane.lines();
+        let asked = lines.iter().filter(|line| !line.sent);
+        let streams: BTreeSet<u64> = asked.clone().map(|line| line.stream).collect();
+        let secrets = asked.filter(|line| line.kind == "SDS").count();
+        let seconds = began.elapsed().as_secs();
+        println!("{what}: {} streams, {secrets} for secrets, in {seconds} s", streams.len());
+        // Three that show it, and those of the pauses that are over.
+        assert!((4..=7).contains(&streams.len()), "{what}: {streams:?} {lines:#?}");
+        assert!((3..=6).contains(&secrets), "{what}: {lines:#?}");
     }
 }

@@ -48,7 +48,8 @@ async fn said(mut command: Command) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-async fn interop(what: &str, at: SocketAddr, arguments: &[&str]) -> Vec<Value> {
+/// What grpc-go's side of it prints.
+pub(crate) async fn interop(what: &str, at: SocketAddr, arguments: &[&str]) -> Vec<Value> {
     let mut command = Command::new(go("interop"));
     command.arg(what).arg(at.to_string()).args(arguments);
     said(command).await

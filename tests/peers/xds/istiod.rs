@@ -12,11 +12,10 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use tempfile::TempDir;
-use tower_mesh::control::xds::Dialect;
 
 use super::plane::go;
 use crate::{
-    bed::{self, FIRST_PORT, How, Istiod},
+    bed::{self, FIRST_PORT, How, Istiod, WAYS},
     program::{Program, folder},
     recorded::{self, Step, is_whole},
     scenarios,
@@ -30,6 +29,15 @@ const SCENARIOS: [(&str, usize, &[&str]); 4] = [
     ("tls", 3, &["users.prod.svc.cluster.local:8080"]),
     ("entries", 2, &["named.example.com:8080", "listed.example.com:8080"]),
 ];
+
+/// Has the one of this folder say what comes of a step's YAML, with these servers in place of those at 9001, 9002 and so on.
+pub(crate) fn say(folder: &Path, scenario: &str, step: usize, servers: &[SocketAddr]) {
+    let mut text = fs::read_to_string(bed::yaml(scenario, step)).unwrap();
+    for (port, server) in (FIRST_PORT..).zip(servers) {
+        text = text.replace(&port.to_string(), &server.port().to_string());
+    }
+    swap(&folder.join("state.yaml"), &text);
+}
 
 /// The real one.
 struct Real {
@@ -49,6 +57,9 @@ struct Line {
     sent: bool,
     #[serde(default)]
     resources: Vec<Resource>,
+    /// What an answer by delta says is gone.
+    #[serde(default)]
+    removed: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -94,11 +105,7 @@ impl Istiod for Real {
     }
 
     async fn says(&mut self, step: usize, servers: &[SocketAddr]) {
-        let mut text = fs::read_to_string(bed::yaml(self.scenario, step)).unwrap();
-        for (port, server) in (FIRST_PORT..).zip(servers) {
-            text = text.replace(&port.to_string(), &server.port().to_string());
-        }
-        swap(&self.folder.path().join("state.yaml"), &text);
+        say(self.folder.path(), self.scenario, step, servers);
         // It looks every 20 ms.
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(self.program.id() > 0);
@@ -141,8 +148,7 @@ async fn the_recordings_are_what_it_says() {
     let records = std::env::var_os("ISTIOD_RECORD").is_some();
     let mut stale: Vec<PathBuf> = Vec::new();
     for (scenario, steps, names) in SCENARIOS {
-        for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
-            let how = How { dialect, delta: false };
+        for how in WAYS {
             let mut istiod = Real::start(scenario, how).await;
             let mut said = Vec::new();
             // Those of the YAML itself: nobody is called.
@@ -155,11 +161,11 @@ async fn the_recordings_are_what_it_says() {
                     istiod.says(step, &[]).await;
                 }
                 let now = istiod.until_quiet().await;
-                said.push(merged(&istiod.lines()[heard..now]));
+                said.push(merged(how, &istiod.lines()[heard..now]));
                 heard = now;
             }
             drop(clients);
-            let path = bed::recording(scenario, dialect);
+            let path = bed::recording(scenario, how);
             if records {
                 recorded::write(&path, &said);
             } else if recorded::read(&path) != said {
@@ -171,17 +177,18 @@ async fn the_recordings_are_what_it_says() {
 }
 
 /// What these answers come to.
-fn merged(lines: &[Line]) -> Step {
+fn merged(how: How, lines: &[Line]) -> Step {
     let mut step = Step::new();
     for line in lines.iter().filter(|line| line.sent) {
         let named = step.entry(line.type_url.clone()).or_default();
-        if is_whole(&line.type_url) {
+        if !how.delta && is_whole(&line.type_url) {
             named.clear();
         }
         for resource in &line.resources {
             let value = BASE64_STANDARD.decode(&resource.value).unwrap();
-            named.insert(resource.name.clone(), value);
+            named.insert(resource.name.clone(), Some(value));
         }
+        named.extend(line.removed.iter().map(|name| (name.clone(), None)));
     }
     step.retain(|kind, _| recorded::KINDS.iter().any(|(_, it)| it == kind));
     step

@@ -1,7 +1,7 @@
-//! Our load reports (LRS), as a server on gRPC C-core gets and reads them.
+//! Load reports (LRS), as a server on gRPC C-core gets and reads them: ours, and beside those of others.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     sync::{
@@ -20,7 +20,8 @@ use tower_mesh::{
 };
 
 use super::{
-    bed::bootstrap,
+    bed::{self, Bed, bootstrap},
+    peer::{Calls, everybody},
     plane::{Kind, Plane},
     resources::{cluster, cluster_with, endpoint, listener, localities, routes, to},
 };
@@ -58,7 +59,7 @@ impl Loads {
 
     /// Wants this from now on.
     fn want(&self, wish: &Value) {
-        swap(&self.0.folder().join("loads.json"), &wish.to_string());
+        want(&self.0, wish);
     }
 
     /// A mesh that asks it.
@@ -69,8 +70,7 @@ impl Loads {
     }
 
     fn lines(&self) -> Vec<Line> {
-        let text = fs::read_to_string(self.0.folder().join("loads.jsonl")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lines(&self.0)
     }
 
     /// What was told of clusters, in one report after the other.
@@ -112,6 +112,36 @@ impl Loads {
         }
         panic!("not in 10 s: {what}; told: {:#?}", self.lines());
     }
+}
+
+/// This plane wants this from now on.
+fn want(plane: &Plane, wish: &Value) {
+    swap(&plane.folder().join("loads.json"), &wish.to_string());
+}
+
+/// What this plane was told so far.
+fn lines(plane: &Plane) -> Vec<Line> {
+    let text = fs::read_to_string(plane.folder().join("loads.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// What this node has told of a cluster, by zone: issued, went well, failed.
+fn by_zone(lines: &[Line], node: &str, cluster: &str) -> BTreeMap<String, [u64; 3]> {
+    // The first request of a stream says whose it is.
+    let own = lines.iter().filter(|line| line.told["node"]["id"] == node);
+    let own: BTreeSet<u64> = own.map(|line| line.stream).collect();
+    let own = lines.iter().filter(|line| own.contains(&line.stream));
+    let told = own.flat_map(|line| list(&line.told, "clusterStats"));
+    let mut sums = BTreeMap::<String, [u64; 3]>::new();
+    for stats in told.filter(|stats| stats["clusterName"] == cluster) {
+        for locality in list(stats, "upstreamLocalityStats") {
+            let zone = locality["locality"]["zone"].as_str().unwrap();
+            let [issued, ok, failed, _] = counts(locality);
+            let sums = sums.entry(zone.to_owned()).or_default();
+            *sums = [sums[0] + issued, sums[1] + ok, sums[2] + failed];
+        }
+    }
+    sums
 }
 
 /// The entries of a list, which protobuf leaves out when it is empty.
@@ -417,4 +447,34 @@ async fn the_server_gets_the_clusters_that_it_wants_as_often_and_as_finely_as_it
     loads.until("the last ones", |loads| issued(loads).iter().all(|it| *it >= made)).await;
     assert_eq!(issued(&loads), [made; 2]);
     assert!(loads.lines().iter().all(|line| line.stream == 1));
+}
+
+/// Equal calls of all: what each reports of a locality is what became of its calls there.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_reports_by_locality_what_became_of_its_calls() {
+    let (good, bad) = (bed::named("a").await, bed::failing("b", |_| true).await);
+    let resources = reported("greeter", &[], &[("z1", good.socket()), ("z2", bad.socket())]);
+    let mut bed = Bed::start(&everybody(), &resources).await;
+    // C-core reports no more often than that.
+    want(&bed.plane, &json!({"clusters": ["greeter"], "loadReportingInterval": "1s"}));
+    // Envoy counts from the interval on that begins after it was asked.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    for (who, outcomes) in bed.call(Calls::of(60)).await {
+        let answered = bed::counts(&outcomes).get("a").copied().unwrap_or_default() as u64;
+        let failed = bed::failed(&outcomes, 14) as u64;
+        assert!(answered + failed == 60 && answered.min(failed) > 0, "{who:?}: {outcomes:?}");
+        let expected = BTreeMap::from([
+            ("z1".to_owned(), [answered, answered, 0]),
+            ("z2".to_owned(), [failed, 0, failed]),
+        ]);
+        let told = || by_zone(&lines(&bed.plane), who.node(), "greeter");
+        for _ in 0..500 {
+            if told() == expected {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!("{who:?}: {:?}", told());
+        assert_eq!(told(), expected, "{who:?}");
+    }
 }

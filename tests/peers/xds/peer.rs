@@ -41,6 +41,10 @@ pub(crate) enum Who {
     Envoy,
     /// The mesh.
     Ours,
+    /// The mesh in a process of its own, optimised; only where `.ci/peers full` has built it.
+    OursBuilt,
+    /// tonic-xds, built alike; only where `.ci/peers full` has built it.
+    TonicXds,
 }
 
 impl Who {
@@ -53,6 +57,8 @@ impl Who {
             Self::GrpcGo => "grpc-go",
             Self::Envoy => "envoy",
             Self::Ours => "ours",
+            Self::OursBuilt => "ours-built",
+            Self::TonicXds => "tonic-xds",
         }
     }
 }
@@ -149,6 +155,13 @@ fn place(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// A client in Rust that `.ci/peers full` builds.
+fn built(name: &str) -> Command {
+    let program = place(".peers/rust/release").join(name);
+    assert!(program.is_file(), "{} is missing: run `.ci/peers full`", program.display());
+    Command::new(program)
+}
+
 /// How these are started.
 fn command(who: Who) -> Command {
     match who {
@@ -168,6 +181,8 @@ fn command(who: Who) -> Command {
             command.arg(place("tests/peers/xds/caller.js")).env("NODE_PATH", modules);
             command
         }
+        Who::OursBuilt => built("ours"),
+        Who::TonicXds => built("tonic-xds"),
         _ => Command::new(go("caller")),
     }
 }
@@ -189,6 +204,14 @@ impl Peer {
             _ => program(who, &bootstrap).await,
         };
         Self { who, how }
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        let How::Program { child, .. } = &self.how else {
+            panic!("{:?} has no process of its own", self.who)
+        };
+        child.id().unwrap_or_else(|| panic!("{:?} has ended", self.who))
     }
 
     /// Whether its process is still there.
@@ -284,7 +307,8 @@ async fn program(who: Who, bootstrap: &str) -> How {
     How::Program { child, input, output }
 }
 
-/// Envoy's own bootstrap, for the same server.
+/// Envoy's own bootstrap, for the same server, which it reports its load to: what a cluster says of that
+/// (`lrs_server`) is for gRPC alone.
 fn envoy_bootstrap(bootstrap: &str) -> String {
     let bootstrap: serde_json::Value = serde_json::from_str(bootstrap).unwrap();
     let server = bootstrap["xds_servers"][0]["server_uri"].as_str().unwrap();
@@ -298,6 +322,11 @@ dynamic_resources:
     grpc_services: [{{envoy_grpc: {{cluster_name: plane}}}}]
   lds_config: {{ads: {{}}, resource_api_version: V3}}
   cds_config: {{ads: {{}}, resource_api_version: V3}}
+cluster_manager:
+  load_stats_config:
+    api_type: GRPC
+    transport_api_version: V3
+    grpc_services: [{{envoy_grpc: {{cluster_name: plane}}}}]
 static_resources:
   clusters:
   - name: plane

@@ -40,6 +40,9 @@ pub(crate) struct Line {
     /// What was known before the stream, by version (delta).
     #[serde(default)]
     pub(crate) initial: BTreeMap<String, String>,
+    /// The number of the stream; go-control-plane only.
+    #[serde(default)]
+    pub(crate) stream: u64,
     #[serde(default)]
     pub(crate) sent: bool,
 }

@@ -114,6 +114,15 @@ pub(crate) fn upstream(field: &str, server: &str) -> Value {
     tls("UpstreamTlsContext", context)
 }
 
+/// TLS with a server whom this secret of the control plane (SDS) vouches for.
+pub(crate) fn by_secret(name: &str) -> Value {
+    let source = json!({"ads": {}, "resourceApiVersion": "V3"});
+    let context = json!({"commonTlsContext": {
+        "validationContextSdsSecretConfig": {"name": name, "sdsConfig": source},
+    }});
+    tls("UpstreamTlsContext", context)
+}
+
 fn tls(kind: &str, context: Value) -> Value {
     let kind = format!("extensions.transport_sockets.tls.v3.{kind}");
     json!({"name": "envoy.transport_sockets.tls", "typedConfig": typed(&kind, context)})

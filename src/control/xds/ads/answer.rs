@@ -56,6 +56,9 @@ pub(crate) struct Failed {
     pub(crate) message: String,
 }
 
+/// The longest version and the longest nonce: they are kept, and said again. Unit: bytes.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
 /// The URL of the wrapper (`xds.config.resource-in-sotw`).
 const WRAPPER: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 
@@ -68,6 +71,25 @@ impl Message {
             Self::Delta(message) => &message.type_url,
         }
     }
+
+    /// Whether it can be replied to.
+    ///
+    /// # Errors
+    ///
+    /// What of it is too large to be kept.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (version, nonce) = match self {
+            Self::Sotw(message) => (&message.version_info, &message.nonce),
+            Self::Delta(message) => (&message.system_version_info, &message.nonce),
+        };
+        too_long("version", version).or_else(|| too_long("nonce", nonce)).map_or(Ok(()), Err)
+    }
+}
+
+fn too_long(what: &str, text: &str) -> Option<String> {
+    let long = text.len();
+    let reason = || format!("too large: its {what} has {long} bytes, the limit is {LONGEST_TOKEN}");
+    (long > LONGEST_TOKEN).then(reason)
 }
 
 // === impl Answer ===
@@ -141,7 +163,9 @@ impl Item {
             _ => resource.name,
         };
         // The state of the world has one version for all; a wrapper may have one of its own.
+        let long = too_long("version", &resource.version);
         let version = match version {
+            _ if long.is_some() => Arc::from(""),
             Some(version) if resource.version.is_empty() => Arc::clone(version),
             _ => resource.version.into(),
         };
@@ -154,9 +178,10 @@ impl Item {
             name: Some(name).filter(|name| !name.is_empty()),
             version,
             ttl,
-            value: match resource.resource {
-                Some(any) => value(kind, any),
-                None => Ok(None),
+            value: match (long, resource.resource) {
+                (Some(reason), _) => Err(reason),
+                (None, Some(any)) => value(kind, any),
+                (None, None) => Ok(None),
             },
         }
     }

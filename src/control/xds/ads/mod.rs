@@ -19,9 +19,11 @@
 //! | replies by delta | each answer has one of its own; at most 64 wait for their time, and go out one by one: refusals 1 s apart, acceptances of the same 100 ms | incremental xDS; the pace own |
 //! | sent by delta before it is asked for | it is given up, then asked for: istiod, which sends a sidecar all listeners and clusters, is silent otherwise | own |
 //! | asked for again without an answer | one new stream before it is said to be absent ([`dropped`]) | own |
+//! | a type whose request ends the stream | after three streams in a row the others are asked for without it, for 10 s and longer each time, at most 10 min ([`blame`]) | own |
 
 pub(crate) mod answer;
 mod backoff;
+mod blame;
 mod damp;
 mod dropped;
 mod request;
@@ -36,7 +38,10 @@ use envoy_types::pb::envoy::{
 
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::request::Held;
-use self::subscription::Type;
+use self::{
+    blame::{Blame, End},
+    subscription::Type,
+};
 use super::kind::Kind;
 use crate::core::{Instant, Random, earliest};
 
@@ -63,6 +68,17 @@ pub(crate) enum Out {
     Open { stream: u64 },
     Close { stream: u64 },
     Send { stream: u64, request: Request },
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ended {
+    /// It had been answered, or need not have been.
+    Well,
+    /// Without an answer that was due, or it was never opened.
+    Badly,
+    /// As often before, because this type was asked for: it is not for a while ([`Ads::spared`]).
+    By(Kind),
 }
 
 /// Streams that were answered are opened again no sooner than so long after the last.
@@ -101,6 +117,7 @@ pub(crate) struct Ads {
     not_before: Option<Instant>,
     backoff: Backoff,
     types: [Type; Kind::COUNT],
+    blame: Blame,
     deadlines: BTreeSet<(Instant, Kind, Arc<str>)>,
 }
 
@@ -118,6 +135,7 @@ impl Ads {
             not_before: None,
             backoff: Backoff::default(),
             types: Default::default(),
+            blame: Blame::default(),
             deadlines: BTreeSet::new(),
         }
     }
@@ -224,6 +242,7 @@ impl Ads {
         nonce: String,
         content: u64,
     ) {
+        self.blame.answered(kind);
         self.types[kind as usize].accept(now, self.mode, version, nonce, content);
     }
 
@@ -237,6 +256,7 @@ impl Ads {
         content: u64,
         reason: String,
     ) {
+        self.blame.answered(kind);
         self.types[kind as usize].refuse(now, self.mode, version, nonce, content, reason);
     }
 
@@ -245,26 +265,49 @@ impl Ads {
         matches!(self.link, Link::Open { settled: true, owes: false, .. })
     }
 
-    /// The stream ended, or was never opened. Whether it had been answered, or need not have been; `None` when it was not
-    /// the one that lives.
-    pub(crate) fn closed(&mut self, now: Instant, stream: u64, random: &Random) -> Option<bool> {
+    /// Why a type is not asked for now: the stream has ended whenever it was. Nothing: it is.
+    pub(crate) fn spared(&self, kind: Kind) -> Option<&str> {
+        self.blame.spared(kind)
+    }
+
+    /// The stream ended, or was never opened, with this status of gRPC. `None` when it was not the one that lives.
+    pub(crate) fn closed(
+        &mut self,
+        now: Instant,
+        stream: u64,
+        (code, message): (i32, &str),
+        random: &Random,
+    ) -> Option<Ended> {
         if !self.is_current(stream) {
             return None;
         }
-        let was_answered = self.is_connected() || self.is_well();
-        self.not_before = if was_answered {
-            self.opened_at.and_then(|at| at.checked_add(APART))
+        let was_answered = self.is_connected();
+        let is_well = was_answered || self.is_well();
+        let blamed = if let Link::Open { since, .. } = self.link {
+            let wanted = Kind::ALL.map(|kind| !self.types[kind as usize].names.is_empty());
+            self.blame.ended(&End { now, since, was_answered, code, message, wanted })
         } else {
+            None
+        };
+        let ended = match blamed {
+            Some(kind) => Ended::By(kind),
+            None if is_well => Ended::Well,
+            None => Ended::Badly,
+        };
+        self.not_before = if ended == Ended::Badly {
             now.checked_add(self.backoff.wait(random))
+        } else {
+            self.opened_at.and_then(|at| at.checked_add(APART))
         };
         self.lost();
-        Some(was_answered)
+        Some(ended)
     }
 
     /// What was of the stream is forgotten.
     fn lost(&mut self) {
         self.link = Link::Closed;
         self.deadlines.clear();
+        self.blame.lost();
         for of_type in &mut self.types {
             of_type.lost();
         }
@@ -326,6 +369,7 @@ impl Ads {
 
     /// What to do now. `held` says what is known of a resource, for its version.
     pub(crate) fn next(&mut self, now: Instant, held: &dyn Fn(Kind, &str) -> Held) -> Option<Out> {
+        self.blame.pass(now);
         let is_wanted = self.types.iter().any(|of_type| !of_type.names.is_empty());
         match &self.link {
             Link::Closed => {
@@ -365,7 +409,10 @@ impl Ads {
                 let timer = self.deadlines.first().map(|first| first.0);
                 let reply = self.types.iter().filter_map(Type::reply_at).min();
                 let settles = (!settled).then(|| *since + self.timeout);
-                earliest(earliest(timer, reply), settles)
+                let is_wanted = |kind: &Kind| !self.types[*kind as usize].names.is_empty();
+                let wanted = Kind::ALL.into_iter().filter(is_wanted);
+                let spared = wanted.filter_map(|kind| self.blame.until(kind)).min();
+                earliest(earliest(timer, reply), earliest(settles, spared))
             }
             Link::Closed | Link::Opening | Link::Restarting => None,
         }

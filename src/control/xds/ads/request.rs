@@ -40,6 +40,9 @@ impl Ads {
     ) -> Option<Request> {
         let Link::Open { introduced, owes, .. } = &mut self.link else { return None };
         for kind in Kind::ALL {
+            if self.blame.spared(kind).is_some() {
+                continue;
+            }
             let of_type = &mut self.types[kind as usize];
             let node = (!*introduced).then_some(&self.node);
             let held = |name: &str| held(kind, name);
@@ -51,6 +54,7 @@ impl Ads {
             *introduced = true;
             // What was named now, the server has from now on to answer.
             let deadline = now + self.timeout;
+            let (mut is_asked, mut is_owed) = (false, false);
             for (name, wanted) in of_type.names.iter_mut().filter(|(_, wanted)| !wanted.sent) {
                 if of_type.added.contains(name) {
                     continue;
@@ -58,11 +62,16 @@ impl Ads {
                 wanted.sent = true;
                 wanted.named_after = of_type.answers;
                 let holds = held(name);
-                *owes |= !wanted.answered && !matches!(holds, Held::Here(_));
+                is_asked = true;
+                is_owed |= !wanted.answered && !matches!(holds, Held::Here(_));
                 if !wanted.answered && holds == Held::Nothing {
                     wanted.deadline = Some(deadline);
                     self.deadlines.insert((deadline, kind, Arc::clone(name)));
                 }
+            }
+            *owes |= is_owed;
+            if is_asked {
+                self.blame.asked(now, kind, is_owed);
             }
             return Some(request);
         }

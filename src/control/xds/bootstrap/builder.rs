@@ -18,6 +18,7 @@ pub struct BootstrapBuilder {
     node: Node,
     metadata: Vec<(String, Result<Value, String>)>,
     providers: Vec<(String, IdentityFiles)>,
+    secrets: Vec<(String, String)>,
     dialect: Option<Dialect>,
 }
 
@@ -51,7 +52,7 @@ impl BootstrapBuilder {
     }
 
     /// What a listener is called; `%s` stands for the name that is called, percent-encoded if the
-    /// template begins with `xdstp:`. Default: `%s`.
+    /// template begins with `xdstp:`. Default: `%s`, and in [`Dialect::Sidecar`] by the port.
     pub fn listener_template(mut self, template: impl Into<String>) -> Self {
         self.listener_template = Some(template.into());
         self
@@ -107,8 +108,19 @@ impl BootstrapBuilder {
         self
     }
 
-    /// How the control plane speaks. Default: as a sidecar if the node's id begins with `sidecar~` and
-    /// its metadata has no `GENERATOR`, else as gRPC's.
+    /// The certificate provider that stands for a secret (SDS) of this name, in any dialect: its certificate
+    /// and key, or its roots. It goes before what the stream may say of such a secret. Default: none, but
+    /// in [`Dialect::Sidecar`] the provider `default` for Istio's `default` and `ROOTCA`.
+    ///
+    /// It is for secrets that clusters take from another server (`api_config_source`), as SPIRE's agent and
+    /// Istio's are, whose files are here.
+    pub fn secret(mut self, name: impl Into<String>, provider: impl Into<String>) -> Self {
+        self.secrets.push((name.into(), provider.into()));
+        self
+    }
+
+    /// How the control plane speaks. Default: [`Dialect::Sidecar`] if the node's id begins with `sidecar~`
+    /// and its metadata has no `GENERATOR`, else [`Dialect::Proxyless`]; [`Dialect::Envoy`] is never guessed.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = Some(dialect);
         self
@@ -158,11 +170,12 @@ impl BootstrapBuilder {
         let bootstrap = Bootstrap {
             servers: self.servers,
             authorities,
-            default_template: default_template.unwrap_or_else(Template::plain),
+            default_template,
             server_template,
             dialect: self.dialect.unwrap_or_else(|| Dialect::of(&node)),
             node,
             certificate_providers: self.providers.into_iter().collect(),
+            secrets: self.secrets.into_iter().collect(),
             notes,
         };
         if let Err(ConfigErrors(found)) = bootstrap.check() {

@@ -249,7 +249,7 @@ impl Istio {
         metadata.entry("LABELS").or_insert_with(|| json!({}));
         match self.dialect {
             Dialect::Proxyless => drop(metadata.insert("GENERATOR".to_owned(), json!("grpc"))),
-            Dialect::Sidecar => drop(metadata.remove("GENERATOR")),
+            Dialect::Sidecar | Dialect::Envoy => drop(metadata.remove("GENERATOR")),
         }
         let workload = metadata.get("WORKLOAD_NAME").and_then(Value::as_str).unwrap_or(&pod);
         let node_cluster = format!("{workload}.{namespace}");

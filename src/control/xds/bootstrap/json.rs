@@ -1,4 +1,5 @@
-//! The bootstrap file of gRPC (gRFC A27 and those that add to it). Unknown fields are ignored.
+//! The bootstrap file of gRPC (gRFC A27 and those that add to it). Unknown fields are ignored, but of
+//! `tower_mesh`, which is ours.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -27,22 +28,23 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Bootstrap, ConfigErrors>
         let authorities = authorities(root.get("authorities"), read);
         let default_template = root
             .get("client_default_listener_resource_name_template")
-            .and_then(|field| template(&field, read))
-            .unwrap_or_else(Template::plain);
+            .and_then(|field| template(&field, read));
         let server_template = root
             .get("server_listener_resource_name_template")
             .and_then(|field| template(&field, read));
         let certificate_providers = providers(root.get("certificate_providers"), read);
         let mut node = root.get("node").map(|field| node(&field, read)).unwrap_or_default();
         read.notes.extend(node.without_unspoken());
+        let own = root.get("tower_mesh").map(|field| own(&field, read)).unwrap_or_default();
         Bootstrap {
             servers,
             authorities,
             default_template,
             server_template,
-            dialect: Dialect::of(&node),
+            dialect: own.dialect.unwrap_or_else(|| Dialect::of(&node)),
             node,
             certificate_providers,
+            secrets: own.secrets,
             notes: Vec::new(),
         }
     });
@@ -434,6 +436,50 @@ fn node(field: &Field<'_>, read: &mut Read<'_>) -> Node {
         node.metadata = object.clone();
     }
     node
+}
+
+/// What other clients know nothing of.
+#[derive(Default)]
+struct Own {
+    dialect: Option<Dialect>,
+    secrets: BTreeMap<String, String>,
+}
+
+/// Ours alone: what is not known of it is an error.
+fn own(field: &Field<'_>, read: &mut Read<'_>) -> Own {
+    let mut own = Own::default();
+    for name in field.object(read.errors).into_iter().flat_map(Map::keys) {
+        let Some(field) = field.get(name) else { continue };
+        match name.as_str() {
+            "dialect" => own.dialect = dialect(&field, read),
+            "secrets" => own.secrets = secrets(&field, read),
+            _ => field.refuse(read.errors, "is not known: `dialect` and `secrets` are"),
+        }
+    }
+    own
+}
+
+fn dialect(field: &Field<'_>, read: &mut Read<'_>) -> Option<Dialect> {
+    match field.text(read.errors)? {
+        "proxyless" => Some(Dialect::Proxyless),
+        "sidecar" => Some(Dialect::Sidecar),
+        "envoy" => Some(Dialect::Envoy),
+        _ => {
+            field.refuse(read.errors, "must be `proxyless`, `sidecar` or `envoy`");
+            None
+        }
+    }
+}
+
+fn secrets(field: &Field<'_>, read: &mut Read<'_>) -> BTreeMap<String, String> {
+    let mut secrets = BTreeMap::new();
+    for (name, value) in field.object(read.errors).into_iter().flatten() {
+        let field = Field { path: format!("{}[{name:?}]", field.path), value };
+        if let Some(provider) = field.text(read.errors) {
+            secrets.insert(name.clone(), provider.to_owned());
+        }
+    }
+    secrets
 }
 
 /// The beginning of a value.

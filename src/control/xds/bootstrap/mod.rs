@@ -15,7 +15,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use crate::config::{ConfigError, ConfigErrors, IdentityFiles};
 
@@ -61,11 +61,14 @@ pub struct Bootstrap {
     /// In the order in which they are asked. Not empty.
     pub(crate) servers: Vec<Server>,
     pub(crate) authorities: BTreeMap<Arc<str>, Authority>,
-    pub(crate) default_template: Template,
+    /// What a listener is called where somebody says it.
+    pub(crate) default_template: Option<Template>,
     /// What the listener of a server is called.
     pub(crate) server_template: Option<Template>,
     pub(crate) node: Node,
     pub(crate) certificate_providers: BTreeMap<String, IdentityFiles>,
+    /// The certificate providers that stand for secrets (SDS), by the secret's name.
+    pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) dialect: Dialect,
     /// What of it is ignored, in words.
     notes: Vec<String>,
@@ -79,15 +82,22 @@ pub(crate) struct Authority {
     pub(crate) template: Template,
 }
 
-/// How a control plane speaks.
+/// How a control plane speaks: whose meaning counts where a resource says nothing, and what listeners are
+/// called.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// As to gRPC: a listener is asked for by the name that is called.
+    /// As to gRPC, whose meaning counts: a listener is asked for by the name that is called.
     #[default]
     Proxyless,
-    /// As to an Envoy beside the application: all listeners and clusters come, unasked by name.
+    /// As istiod does to the Envoy beside an application: Envoy's meaning counts, and a name is a host on the
+    /// listener of its port (`0.0.0.0_8080`; of a port whose protocol has no name, on that of the host's address),
+    /// unless [`listener_template`](BootstrapBuilder::listener_template) or an authority says what it is called.
     Sidecar,
+    /// As to any Envoy: its meaning counts. A listener is asked for by the name that is called, by
+    /// [`listener_template`](BootstrapBuilder::listener_template), or by what
+    /// [`Xds::service`](super::Xds::service) names; the virtual host is that of the name that is called.
+    Envoy,
 }
 
 impl Bootstrap {
@@ -114,7 +124,8 @@ impl Bootstrap {
     ///
     /// # Errors
     ///
-    /// Every field that cannot be used. Unknown ones are ignored, as gRPC does.
+    /// Every field that cannot be used. Unknown ones are ignored, as gRPC does, but within `tower_mesh`, where
+    /// what gRPC does not know is said: `dialect` and `secrets`.
     pub fn from_json(json: &str) -> Result<Self, ConfigErrors> {
         json::parse(json, "bootstrap")
     }
@@ -169,6 +180,14 @@ impl Bootstrap {
         &self.notes
     }
 
+    /// What the listener of a server at this address is called, as its template
+    /// (`server_listener_resource_name_template`) says; none where that is not given (gRFC A36).
+    #[must_use]
+    pub fn server_listener(&self, address: SocketAddr) -> Option<String> {
+        let template = self.server_template.as_ref()?;
+        Some(template.name(&address.to_string()))
+    }
+
     /// Whether its control plane is istiod in the dialect that leaves TLS modes out.
     pub(crate) fn drops_tls_modes(&self) -> bool {
         let generator = self.node.metadata.get("GENERATOR");
@@ -187,13 +206,21 @@ impl Bootstrap {
         authority: Option<&str>,
         called: &str,
     ) -> Result<String, ConfigError> {
-        let Some(authority) = authority else { return Ok(self.default_template.name(called)) };
+        let Some(authority) = authority else {
+            let given = self.default_template.as_ref();
+            return Ok(given.map_or_else(|| called.to_owned(), |template| template.name(called)));
+        };
         let found = self.authorities.get(authority);
         let found = found.ok_or_else(|| {
             let why = "is no authority of the bootstrap (`authorities`)";
             ConfigError::new(format!("xds://{authority}/{called}"), authority, why)
         })?;
         Ok(found.template.name(called))
+    }
+
+    /// Whether names are hosts on the listener of their port.
+    pub(crate) fn listens_by_port(&self) -> bool {
+        self.dialect == Dialect::Sidecar && self.default_template.is_none()
     }
 
     /// Every server, each once.
@@ -214,6 +241,7 @@ impl Bootstrap {
         self.servers == other.servers
             && self.node == other.node
             && self.certificate_providers == other.certificate_providers
+            && self.secrets == other.secrets
             && self.dialect == other.dialect
             && self.authorities.keys().eq(other.authorities.keys())
             && self
@@ -256,6 +284,13 @@ impl Bootstrap {
                 }));
             }
         }
+        for (name, instance) in &self.secrets {
+            if !self.certificate_providers.contains_key(instance) {
+                let path = format!("tower_mesh.secrets[{name:?}]");
+                let why = "is no certificate provider of the bootstrap (`certificate_providers`)";
+                errors.push(ConfigError::new(path, instance, why));
+            }
+        }
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
     }
 }
@@ -278,7 +313,7 @@ impl fmt::Debug for Bootstrap {
         f.debug_struct("Bootstrap")
             .field("servers", &self.servers)
             .field("authorities", &authorities)
-            .field("listener", &self.default_template.as_str())
+            .field("listener", &self.default_template.as_ref().map_or("%s", Template::as_str))
             .field("node", &self.node.id)
             .field("certificate_providers", &providers)
             .field("dialect", &self.dialect)

@@ -34,7 +34,7 @@ pub(crate) fn reads(bytes: &[u8]) {
         Some((name.to_owned(), value.to_owned()))
     };
     let variables: BTreeMap<String, String> = text.lines().filter_map(pair).collect();
-    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless, Dialect::Envoy] {
         for istiod in ISTIODS {
             let mut istio = Bootstrap::istio().dialect(dialect);
             if let Some(address) = istiod {
@@ -74,6 +74,9 @@ fn is_sound(bootstrap: &Bootstrap) {
     assert_eq!(bootstrap.check(), Ok(()));
     assert!(bootstrap.asks_as(bootstrap));
     assert!(!bootstrap.servers.is_empty());
+    for provider in bootstrap.secrets.values() {
+        assert!(bootstrap.certificate_providers.contains_key(provider), "{provider:?}");
+    }
     for server in bootstrap.every_server() {
         let target = server.target().expect("a place that can be dialled");
         assert!(!target.authority().is_empty(), "{target:?}");

@@ -9,11 +9,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) struct Template(Arc<str>);
 
 impl Template {
-    /// The name as it is.
-    pub(crate) fn plain() -> Self {
-        Self("%s".into())
-    }
-
     /// What an authority without a template of its own has.
     //= gRFC A47: the default is `xdstp://<authority_name>/envoy.config.listener.v3.Listener/%s`
     pub(crate) fn of_authority(authority: &str) -> Self {
@@ -78,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_plain_template_takes_the_name_as_it_is() {
-        assert_eq!(Template::plain().name("a b.prod:80"), "a b.prod:80");
+        assert_eq!(Template::new("%s").unwrap().name("a b.prod:80"), "a b.prod:80");
         assert_eq!(Template::new("x/%s/%s").unwrap().name("é"), "x/é/é");
         assert_eq!(Template::new("fixed").unwrap().name("a"), "fixed");
     }

@@ -219,10 +219,55 @@ fn every_error_names_the_file_and_the_field() {
             "certificate_providers[\"x\"].config",
         ),
         (r#"{"client_default_listener_resource_name_template": ""}"#, "client_default_listener"),
+        (r#"{"tower_mesh": 7}"#, "tower_mesh"),
+        (r#"{"tower_mesh": {"dialect": "istio"}}"#, "tower_mesh.dialect"),
+        (r#"{"tower_mesh": {"dialects": "envoy"}}"#, "tower_mesh.dialects"),
+        (r#"{"tower_mesh": {"secrets": {"a": 7}}}"#, "tower_mesh.secrets[\"a\"]"),
     ] {
         let error = refused(text);
         assert!(error.contains(field), "{text}: {error}");
     }
+}
+
+#[test]
+fn the_dialect_is_chosen_for_any_node() {
+    let of = |node: &str, own: &str| {
+        let text = format!(
+            r#"{{"xds_servers": [{SERVER}], "node": {{"id": "{node}"}}, "tower_mesh": {own}}}"#
+        );
+        Bootstrap::from_json(&text).unwrap().dialect
+    };
+    let pod = "sidecar~10.0.0.1~a.b~b.svc.cluster.local";
+    // Who says nothing is told apart by its id.
+    assert_eq!((of("n", "{}"), of(pod, "null")), (Dialect::Proxyless, Dialect::Sidecar));
+    for (name, dialect) in [
+        ("proxyless", Dialect::Proxyless),
+        ("sidecar", Dialect::Sidecar),
+        ("envoy", Dialect::Envoy),
+    ] {
+        let own = format!(r#"{{"dialect": "{name}"}}"#);
+        assert_eq!((of("n", &own), of(pod, &own)), (dialect, dialect), "{name}");
+    }
+}
+
+#[test]
+fn a_secret_is_of_a_certificate_provider_that_is_there() {
+    let build = |provider: &str| {
+        let mut files = IdentityFiles::default();
+        files.roots = Some("ca.pem".to_owned());
+        Bootstrap::builder()
+            .server(Server::insecure("a:1"))
+            .certificate_provider("files", files)
+            .secret("spiffe://prod.example", provider)
+            .build()
+    };
+    let bootstrap = build("files").unwrap();
+    assert_eq!(bootstrap.secrets["spiffe://prod.example"], "files");
+    let error = build("others").unwrap_err().to_string();
+    assert!(error.contains("tower_mesh.secrets") && error.contains("others"), "{error}");
+    // Who means other files by a name shares no client with whoever does not.
+    let without = Bootstrap { secrets: BTreeMap::new(), ..bootstrap.clone() };
+    assert!(bootstrap.asks_as(&bootstrap) && !bootstrap.asks_as(&without));
 }
 
 #[test]
@@ -295,6 +340,8 @@ fn code_says_what_a_file_says() {
         .node_metadata("t", "x")
         .node_metadata_json("j", "[1]")
         .certificate_provider("default", files)
+        .secret("spiffe://prod.example", "default")
+        .dialect(Dialect::Envoy)
         .build()
         .unwrap();
     let read = Bootstrap::from_json(
@@ -306,7 +353,8 @@ fn code_says_what_a_file_says() {
             "certificate_providers": {"default": {"plugin_name": "file_watcher",
                 "config": {"ca_certificate_file": "ca.pem"}}},
             "node": {"id": "n", "cluster": "c", "metadata": {"t": "x", "j": [1]},
-                "locality": {"region": "r", "zone": "z", "sub_zone": "s"}}
+                "locality": {"region": "r", "zone": "z", "sub_zone": "s"}},
+            "tower_mesh": {"dialect": "envoy", "secrets": {"spiffe://prod.example": "default"}}
         }"#,
     );
     assert_eq!(built, read.unwrap());
@@ -358,6 +406,8 @@ fn a_pod_of_istio_asks_its_agent_as_a_sidecar() {
     assert_eq!(files.poll_interval, Some(Duration::from_secs(900)));
     let inbound = bootstrap.server_template.as_ref().unwrap().name("0.0.0.0:80");
     assert_eq!(inbound, "xds.istio.io/grpc/lds/inbound/0.0.0.0:80");
+    let of_six = bootstrap.server_listener("[::1]:80".parse().unwrap());
+    assert_eq!(of_six.as_deref(), Some("xds.istio.io/grpc/lds/inbound/[::1]:80"));
 }
 
 #[test]
@@ -524,6 +574,7 @@ proptest::proptest! {
                 "ca_certificate_file": value, "refresh_interval": time
             }}},
             "node": {"id": id, "metadata": {"INSTANCE_IPS": value}},
+            "tower_mesh": {"secrets": {(value.as_str()): "p"}},
         });
         sound::reads(bootstrap.to_string().as_bytes());
         let pod = format!(

@@ -23,6 +23,7 @@ impl Identity {
         let dialect = match bootstrap.dialect {
             Dialect::Proxyless => "proxyless",
             Dialect::Sidecar => "sidecar",
+            Dialect::Envoy => "envoy",
         };
         let metadata = serde_json::to_string(&node.metadata).unwrap_or_default();
         let asks = format!(

@@ -16,21 +16,28 @@ use super::{
 use crate::{
     control::xds::{
         ads::answer::{Answer, Item, Message},
+        bulk::first_text,
         kind::Kind,
     },
     core::Instant,
 };
 
-/// No longer is the text of a NACK; the rest is counted.
+/// Beyond that, what else is wrong is counted in the text of a NACK. Unit: bytes.
 const LONGEST_NACK: usize = 8192;
+/// Of so many resources without a name it is kept why they are refused; the others are counted.
+const MOST_NAMELESS: usize = 64;
 
 /// What was read of an answer.
 struct Read<R> {
     good: Vec<(Arc<str>, R, Vec<u8>, Item)>,
     /// Their time to live is renewed.
     renewed: Vec<(Arc<str>, Item)>,
+    /// Each name once.
     bad: Vec<(Arc<str>, Arc<str>, String)>,
+    bad_names: HashSet<Arc<str>>,
+    /// Why the first of those that have no name are refused, and how many there are.
     nameless: Vec<String>,
+    nameless_count: usize,
     /// Nobody asked for them.
     unasked: Vec<Arc<str>>,
 }
@@ -54,13 +61,16 @@ impl<D: Decode> Client<D> {
         }
         let figures = &mut self.servers[server.0].figures;
         figures.valid[kind as usize] += read.good.len() as u64;
-        figures.invalid[kind as usize] += (read.bad.len() + read.nameless.len()) as u64;
+        figures.invalid[kind as usize] += (read.bad.len() + read.nameless_count) as u64;
         // What an answer does not name is gone, unless there is something in it that has no name.
         let named =
             answer.is_whole.then(|| read.nameless.is_empty().then(|| read.names())).flatten();
+        // Of what is said of a name twice, the first counts.
+        let mut failing = HashSet::new();
         let failed: Vec<_> = std::mem::take(&mut answer.failed)
             .into_iter()
             .map(|failed| (Name::canonical(kind, &failed.name), failed))
+            .filter(|(name, _)| failing.insert(Arc::clone(name)))
             .collect();
 
         for (name, resource, value, item) in read.good.drain(..) {
@@ -105,7 +115,9 @@ impl<D: Decode> Client<D> {
             good: Vec::new(),
             renewed: Vec::new(),
             bad: Vec::new(),
+            bad_names: HashSet::new(),
             nameless: Vec::new(),
+            nameless_count: 0,
             unasked: Vec::new(),
         };
         for mut item in items {
@@ -149,7 +161,7 @@ impl<D: Decode> Client<D> {
                     match wrapped {
                         Some(wrapped) if wrapped != name => {
                             let reason = format!("it is named `{}` inside", name.escape_debug());
-                            read.bad.push((wrapped, item.version, reason));
+                            read.refuse(wrapped, item.version, reason);
                         }
                         _ if !is_wanted(&name) => {}
                         _ => read.good.push((name, decoded.resource, value, item)),
@@ -159,10 +171,10 @@ impl<D: Decode> Client<D> {
                     let name = invalid.name.map(|name| Name::canonical(kind, &name));
                     match wrapped.or(name) {
                         Some(name) if is_wanted(&name) => {
-                            read.bad.push((name, item.version, invalid.reason));
+                            read.refuse(name, item.version, invalid.reason);
                         }
                         Some(_) => {}
-                        None => read.nameless.push(invalid.reason),
+                        None => read.refuse_nameless(invalid.reason),
                     }
                 }
             }
@@ -393,14 +405,6 @@ impl<D: Decode> Client<D> {
     }
 }
 
-/// The text that a message begins with: of these four types, the name. Only to find what may be
-/// meant: whatever writes a message begins with its first field.
-fn first_text(message: &[u8]) -> Option<&str> {
-    let mut rest = message.strip_prefix(&[0x0a])?;
-    let length = prost::decode_length_delimiter(&mut rest).ok()?;
-    std::str::from_utf8(rest.get(..length)?).ok()
-}
-
 // === impl Read ===
 
 impl<R> Read<R> {
@@ -409,6 +413,19 @@ impl<R> Read<R> {
         let renewed = self.renewed.iter().map(|(name, _)| name);
         let bad = self.bad.iter().map(|(name, ..)| name);
         good.chain(renewed).chain(bad).cloned().collect()
+    }
+
+    fn refuse(&mut self, name: Arc<str>, version: Arc<str>, reason: String) {
+        if self.bad_names.insert(Arc::clone(&name)) {
+            self.bad.push((name, version, reason));
+        }
+    }
+
+    fn refuse_nameless(&mut self, reason: String) {
+        self.nameless_count += 1;
+        if self.nameless.len() < MOST_NAMELESS {
+            self.nameless.push(reason);
+        }
     }
 
     /// What is named twice with other content is none of both.
@@ -434,10 +451,10 @@ impl<R> Read<R> {
         if twice.is_empty() {
             return;
         }
-        let bad = &mut self.bad;
+        let (bad, names) = (&mut self.bad, &mut self.bad_names);
         self.good.retain(|(name, _, _, item)| {
             let is_twice = twice.contains(name);
-            if is_twice && !bad.iter().any(|(bad, ..)| bad == name) {
+            if is_twice && names.insert(Arc::clone(name)) {
                 let reason = "it is named twice, with other content".to_owned();
                 bad.push((Arc::clone(name), Arc::clone(&item.version), reason));
             }
@@ -447,29 +464,30 @@ impl<R> Read<R> {
 
     /// The text of the NACK: every bad resource, as far as there is room.
     fn errors(&self) -> Option<String> {
-        let count = self.bad.len() + self.nameless.len();
+        let count = self.bad.len() + self.nameless_count;
         if count == 0 {
             return None;
         }
         let mut text = String::new();
         let bad = self.bad.iter().map(|(name, _, reason)| (Some(name), reason));
         let nameless = self.nameless.iter().map(|reason| (None, reason));
-        for (at, (name, reason)) in bad.chain(nameless).enumerate() {
+        let mut told = 0;
+        for (name, reason) in bad.chain(nameless) {
             if text.len() > LONGEST_NACK {
-                let _written = write!(text, "; and {} more", count - at);
                 break;
             }
-            if at > 0 {
+            if told > 0 {
                 text.push_str("; ");
             }
-            let reason = trouble::short(reason);
+            told += 1;
+            let reason = trouble::quoted(reason);
             let _written = match name {
-                Some(name) => {
-                    let name = trouble::short(name);
-                    write!(text, "`{}`: {}", name.escape_debug(), reason.escape_debug())
-                }
-                None => write!(text, "a resource without a name: {}", reason.escape_debug()),
+                Some(name) => write!(text, "`{}`: {reason}", trouble::quoted(name)),
+                None => write!(text, "a resource without a name: {reason}"),
             };
+        }
+        if told < count {
+            let _written = write!(text, "; and {} more", count - told);
         }
         Some(text)
     }

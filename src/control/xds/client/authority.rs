@@ -93,6 +93,10 @@ impl<D: Decode> Client<D> {
     ) {
         let of = &self.authorities[authority];
         let Some(active) = of.active() else { return };
+        if let Some(why) = self.servers[active.0].ads.spared(kind) {
+            let cause = Cause::spared(why);
+            return self.trouble(now, active, kind, name, cause);
+        }
         let Some(reason) = &self.servers[active.0].down else { return };
         // It is tried again at once.
         if self.servers[active.0].ads.is_ready(now) {
@@ -129,6 +133,19 @@ impl<D: Decode> Client<D> {
             if is_held || self.is_open(kind, &name) {
                 self.trouble(now, active, kind, &name, Cause::unreachable(&reason));
             }
+        }
+    }
+
+    /// A type is not asked of this server for a while: who watches one of it is told why.
+    pub(super) fn spare(&mut self, now: Instant, server: ServerId, kind: Kind) {
+        let Some(why) = self.servers[server.0].ads.spared(kind) else { return };
+        let cause = Cause::spared(why);
+        let entries = self.entries[kind as usize].iter();
+        let own = entries
+            .filter(|(_, entry)| self.authorities[entry.authority].active() == Some(server))
+            .map(|(name, _)| Arc::clone(name));
+        for name in own.collect::<Vec<_>>() {
+            self.trouble(now, server, kind, &name, cause.clone());
         }
     }
 

@@ -112,7 +112,7 @@ impl<D: Decode> Client<D> {
                 (_, Some(Cause::Denied { .. })) => Status::ReceivedError,
                 (Some(_), _) => Status::Acked,
                 (None, Some(Cause::Unanswered(_))) => Status::Timeout,
-                (None, Some(Cause::Unreachable(_)) | None) => Status::Requested,
+                (None, Some(Cause::Unreachable(_) | Cause::Spared(_)) | None) => Status::Requested,
                 (None, Some(_)) => Status::DoesNotExist,
             },
             good: entry.good.as_ref().map(|good| Held {

@@ -17,6 +17,7 @@
 //! | refused here (NACK) | it stays; ambient. With `fail_on_data_errors`: missing | missing |
 //! | removed, expired | the same; stays with `ignore_resource_deletion` | missing |
 //! | an error of the server's | not found and denied: as refused; else it stays, ambient | missing |
+//! | the server ends the stream for its type | it stays, ambient | missing |
 //! | the server cannot be reached | the next server if anything else is missing (gRFC A71); it stays, ambient | missing when there is no next |
 //! | no answer in time | | missing |
 //!
@@ -56,7 +57,7 @@ pub(crate) use self::{
     trouble::{Cause, Trouble},
 };
 use super::{
-    ads::{Ads, Held, Mode, Out, Request, answer::Message},
+    ads::{Ads, Ended, Held, Mode, Out, Request, answer::Message},
     kind::Kind,
 };
 use crate::core::{Instant, Random, earliest};
@@ -305,14 +306,21 @@ impl<D: Decode> Client<D> {
         message: &str,
     ) {
         let Some(of) = self.servers.get_mut(server.0) else { return };
-        let was_answered = of.ads.closed(now, stream, &self.random);
-        if was_answered == Some(true) {
-            of.seen = Some(now);
+        match of.ads.closed(now, stream, (code, message), &self.random) {
+            // A stream that ends after an answer is no failure (gRFC A57), nor one on which there was none to give.
+            Some(Ended::Well) => of.seen = Some(now),
+            Some(Ended::By(kind)) => {
+                of.seen = Some(now);
+                self.spare(now, server, kind);
+            }
+            Some(Ended::Badly) => self.failed(now, server, code, message),
+            None => {}
         }
-        // A stream that ends after an answer is no failure (gRFC A57), nor one on which there was none to give.
-        if was_answered != Some(false) {
-            return;
-        }
+    }
+
+    /// A stream ended without an answer.
+    fn failed(&mut self, now: Instant, server: ServerId, code: i32, message: &str) {
+        let of = &mut self.servers[server.0];
         let text = trouble::short(message);
         of.down = Some(format!("stream ended with code {code}: {text}"));
         of.figures.failures += 1;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::kind::Kind;
+use super::super::{bulk::LONGEST_NAME, kind::Kind};
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Name {
@@ -23,6 +23,9 @@ impl Name {
     pub(super) fn read(kind: Kind, name: &str) -> Result<Self, String> {
         if name.is_empty() {
             return Err("it is empty".to_owned());
+        }
+        if name.len() > LONGEST_NAME {
+            return Err(format!("it has {} bytes, and may have {LONGEST_NAME}", name.len()));
         }
         if name == "*" {
             return Err("`*` means all there are".to_owned());
@@ -115,6 +118,7 @@ mod tests {
             &format!("xdstp://a/{cluster}/"),
             &format!("xdstp://a/{cluster}/*"),
             &format!("xdstp://a/{cluster}/x/*?b=1"),
+            &"a".repeat(LONGEST_NAME + 1),
         ] {
             assert!(read(name).is_err(), "{name}");
         }

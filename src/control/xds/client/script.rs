@@ -269,7 +269,8 @@ pub(crate) fn run(script: &[u8]) {
             }
             (9, Some((stream, _))) => {
                 seen.streams.remove(&server);
-                client.closed(now, ServerId(server), stream, 14, &script.text());
+                let code = script.of(&[14, 2]);
+                client.closed(now, ServerId(server), stream, code, &script.text());
             }
             (10, _) => {
                 // What comes late, from a stream or server that is not there.

@@ -4,8 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::super::kind::Kind;
 
-/// No longer than this is a reason repeated.
+/// No longer than this is a reason repeated. Unit: characters.
 const LONGEST: usize = 1024;
+/// Nor, with what cannot be shown written out. Unit: bytes.
+const LONGEST_SHOWN: usize = 2048;
 
 /// Why, of which resource, and who says so. One line: what, where, probable cause, what to check.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,8 @@ pub(crate) enum Cause {
     Denied { code: i32, message: String },
     /// No stream to the server, for this reason.
     Unreachable(String),
+    /// It is not asked for: the server ends the stream when it is, for this reason.
+    Spared(String),
 }
 
 // === impl Trouble ===
@@ -54,9 +58,9 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, name, version, node, server, cause } = self;
-        write!(f, "{kind} resource `{}`", name.escape_debug())?;
+        write!(f, "{kind} resource `{}`", quoted(name))?;
         if let Some(version) = version {
-            write!(f, ", version `{}`", version.escape_debug())?;
+            write!(f, ", version `{}`", quoted(version))?;
         }
         write!(f, ": {cause} (")?;
         if let Some(server) = server {
@@ -81,6 +85,10 @@ impl Cause {
         Self::Unreachable(short(reason))
     }
 
+    pub(super) fn spared(reason: &str) -> Self {
+        Self::Spared(short(reason))
+    }
+
     /// Whether it speaks of the resource, and not of the way to it (gRFC A88).
     pub(crate) fn is_data_error(&self) -> bool {
         match self {
@@ -89,7 +97,7 @@ impl Cause {
             }
             // NOT_FOUND and PERMISSION_DENIED.
             Self::Denied { code, .. } => matches!(code, 5 | 7),
-            Self::Unanswered(_) | Self::Unreachable(_) => false,
+            Self::Unanswered(_) | Self::Unreachable(_) | Self::Spared(_) => false,
         }
     }
 
@@ -119,6 +127,7 @@ impl Cause {
             Self::Expired => "that the control plane renews what it sends",
             Self::Refused(_) => "what the control plane was given for it",
             Self::Denied { .. } => "what the control plane says of it, and the rights of this node",
+            Self::Spared(_) => "that the control plane serves resources of this type",
             Self::Unreachable(_) => {
                 "that the control plane runs and its address and credentials are right"
             }
@@ -134,16 +143,16 @@ impl fmt::Display for Cause {
             Self::Unanswered(after) => write!(f, "no answer named it within {after:?}"),
             Self::Removed => f.write_str("does not exist: the server no longer has it"),
             Self::Expired => f.write_str("does not exist: its time to live has passed"),
-            Self::Refused(reason) => write!(f, "refused: {}", reason.escape_debug()),
+            Self::Refused(reason) => write!(f, "refused: {}", quoted(reason)),
             Self::Denied { code, message } => {
-                write!(
-                    f,
-                    "the server has an error for it (code {code}): {}",
-                    message.escape_debug()
-                )
+                write!(f, "the server has an error for it (code {code}): {}", quoted(message))
+            }
+            Self::Spared(reason) => {
+                let reason = reason.escape_debug();
+                write!(f, "not asked for now, as the server ends the stream for it: {reason}")
             }
             Self::Unreachable(reason) => {
-                write!(f, "the server cannot be reached: {}", reason.escape_debug())
+                write!(f, "the server cannot be reached: {}", quoted(reason))
             }
         }
     }
@@ -154,5 +163,32 @@ pub(super) fn short(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// The same, on one line: what cannot be shown is written out.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = short(text).escape_debug().to_string();
+    if quoted.len() > LONGEST_SHOWN {
+        let mut ends = (0..=LONGEST_SHOWN).rev();
+        let end = ends.find(|at| quoted.is_char_boundary(*at)).unwrap_or(0);
+        quoted.truncate(end);
+        quoted.push('…');
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_shown_on_one_line_and_not_endless() {
+        assert_eq!(quoted("ein Täßchen\n\0\u{1b}[31m"), r"ein Täßchen\n\0\u{1b}[31m");
+        for letter in ["a", "\n", "ß", "\u{10ffff}", "日"] {
+            let text = quoted(&letter.repeat(1 << 20));
+            assert!((1024..=LONGEST_SHOWN + 3).contains(&text.len()), "{letter:?}: {}", text.len());
+            assert!(text.ends_with('…') && !text.contains(char::is_control));
+        }
     }
 }

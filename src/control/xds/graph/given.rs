@@ -86,7 +86,7 @@ impl Graph {
         root.serves = serves;
         let needs = root.needs.clone();
         let served = root.serves.as_ref();
-        let served = served.map(|service| walk::served(&self.known, &root.listener, service));
+        let served = served.map(|service| walk::served(&self.known, service));
         self.needs(&name, needs, served.unwrap_or_default());
     }
 

@@ -18,7 +18,10 @@
 //! in place of a refused one.
 //!
 //! A cluster of clusters comes after those that it is made of, and goes before them.
+//!
+//! The listener of a name may be elsewhere than it is looked for: [`elsewhere`].
 
+mod elsewhere;
 mod given;
 mod held;
 mod known;
@@ -35,6 +38,7 @@ use std::{
 };
 
 use self::{
+    elsewhere::Elsewhere,
     given::{Given, Good},
     held::Held,
     known::Known,
@@ -126,12 +130,15 @@ pub(crate) struct Graph {
     /// What calls go by of clusters of clusters, and whether that is to be looked at again.
     lines: Lines,
     dirty_lines: bool,
+    /// The names whose host is to be looked up.
+    sought: BTreeSet<Arc<str>>,
 }
 
 /// A name that is asked for.
 #[derive(Debug)]
 struct Root {
     listener: Arc<str>,
+    elsewhere: Elsewhere,
     authority: Arc<str>,
     /// All that it needs, as far as it is known.
     needs: BTreeSet<Id>,
@@ -146,6 +153,8 @@ struct Root {
 /// What a service is made of: a listener, and one virtual host of the routes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Service {
+    /// What the listener is asked for by.
+    asked: Arc<str>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) routes: Arc<Routes>,
     /// Whose virtual host counts.
@@ -180,6 +189,7 @@ impl Graph {
         let name: Arc<str> = name.into();
         let root = Root {
             listener: listener.into(),
+            elsewhere: Elsewhere::Nowhere,
             authority: authority.into(),
             needs: BTreeSet::new(),
             served_needs: BTreeSet::new(),
@@ -196,6 +206,7 @@ impl Graph {
         let Some((name, root)) = self.roots.remove_entry(name) else { return };
         self.dirty_roots.remove(&name);
         self.again.remove(&name);
+        self.sought.remove(&name);
         for id in root.all() {
             self.unused(id, &name);
         }
@@ -335,13 +346,21 @@ impl Graph {
     /// Finds out what a root needs, and what is to be published of it, if that is something else.
     fn look(&mut self, name: &Arc<str>) -> Option<Target> {
         let root = self.roots.get_mut(name)?;
-        let Walked { needs, target } =
-            walk::walk(&self.known, &root.listener, &root.authority, root.serves.is_some());
+        let asked = walk::Asked {
+            listener: &root.listener,
+            elsewhere: &root.elsewhere,
+            authority: &root.authority,
+        };
+        let Walked { needs, target, seeks } =
+            walk::walk(&self.known, &asked, root.serves.is_some());
         root.is_complete = target.is_some();
         // What calls go by may lead to more by now, which is followed as long as they do.
         let served = root.serves.as_ref();
-        let served = served.map(|service| walk::served(&self.known, &root.listener, service));
+        let served = served.map(|service| walk::served(&self.known, service));
         self.needs(name, needs, served.unwrap_or_default());
+        if seeks {
+            self.seek(name);
+        }
         let root = self.roots.get_mut(name)?;
         let is_asked = target.is_some() && self.again.remove(name);
         let target = target.filter(|it| is_asked || root.published.as_ref() != Some(it));
@@ -430,6 +449,14 @@ impl Graph {
             EndpointsFrom::Aggregate(parts) => self.lined_up(cluster, parts),
             _ => self.known.with_endpoints(cluster),
         }
+    }
+}
+
+impl Service {
+    /// Whether its virtual host is the one for all names that no other is for.
+    fn is_of_all(&self) -> bool {
+        let host = self.listener.host(&self.routes, &self.authority);
+        host.is_some_and(|host| matches!(host.domains.as_slice(), [only] if only == "*"))
     }
 }
 

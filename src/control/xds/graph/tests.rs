@@ -1,3 +1,4 @@
+mod elsewhere;
 mod secrets;
 
 use super::*;
@@ -129,7 +130,7 @@ impl World {
                     self.lines.remove(&*name);
                     assert!(!self.lines.values().any(uses), "{name} is still in a line");
                 }
-                Do::Service { name, target: Service { listener, routes, authority } } => {
+                Do::Service { name, target: Service { listener, routes, authority, .. } } => {
                     let leads: Vec<String> = listener
                         .host(&routes, &authority)
                         .unwrap()
@@ -453,6 +454,21 @@ fn clusters_of_clusters_that_are_too_deep_are_refused_and_a_short_way_counts() {
     assert_eq!(world.leads("users"), None);
     world.tell(endpoints("c16", &["10.0.0.1:80"]));
     assert_eq!(world.leads("users"), Some(vec!["c00", "c08"]));
+}
+
+#[test]
+fn a_name_that_leads_to_too_much_is_refused_and_nothing_of_it_is_asked_for() {
+    let mut world = World::known("users", "blue");
+    let names: Vec<String> = (0..walk::MOST).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.tell(Resource::Routes(routes("r", &names)));
+    assert_eq!(world.leads("users"), None);
+    assert!(world.lacks["users"].contains("more than 16384"), "{:?}", world.lacks);
+    assert_eq!(world.watched(), ["LDS users", "RDS r"]);
+    world.tell(Resource::Routes(routes("r", &["blue"])));
+    world.tell(eds("blue"));
+    world.tell(endpoints("blue", &["10.0.0.1:80"]));
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
 }
 
 #[test]

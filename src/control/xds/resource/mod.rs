@@ -15,6 +15,7 @@ mod address;
 mod cluster;
 mod endpoints;
 mod hash;
+mod inbound;
 mod listener;
 mod metadata;
 mod read;
@@ -38,14 +39,19 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret as Pb
 use prost::Message;
 
 pub(crate) use self::endpoints::Changes;
+pub use self::inbound::{
+    Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
+    InboundRoutes, InboundSecurity, InboundSource,
+};
+pub(crate) use self::inbound::{decode as inbound, with_routes};
 #[cfg(fuzzing)]
-pub(crate) use self::sound::{beside, reads};
+pub(crate) use self::sound::{beside, comes_in, reads};
 pub(crate) use self::types::{
     Cluster, Context, Dialect, Endpoints, EndpointsFrom, HttpFilter, Listener, Override, Resource,
     Route, Routes, RoutesFrom, Step, VirtualHost,
 };
 use self::walk::{Bad, Walk};
-use super::kind::Kind;
+use super::{bulk, kind::Kind};
 
 /// Decodes resources of one control plane.
 #[derive(Debug)]
@@ -94,6 +100,8 @@ impl Decoder {
     ///
     /// What of it cannot be used: the field's place, its value and why.
     pub(crate) fn decode(&self, kind: Kind, value: &[u8]) -> Result<(Arc<str>, Resource), Refused> {
+        bulk::check(value, kind == Kind::Endpoints)
+            .map_err(|reason| Refused { name: bulk::first_text(value).map(Arc::from), reason })?;
         let mut walk = Walk::new();
         match kind {
             Kind::Cluster => {

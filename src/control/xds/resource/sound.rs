@@ -1,7 +1,10 @@
 //! What holds of any bytes: they are read, and are what the model takes, or they are refused.
 
 use super::*;
-use crate::config::{Cluster as Model, Service};
+use crate::{
+    authorize::Rules,
+    config::{Cluster as Model, Role, Service},
+};
 
 /// Reads bytes by both dialects.
 ///
@@ -22,6 +25,48 @@ pub(crate) fn reads(kind: Kind, bytes: &[u8]) {
                 assert!(!reason.is_empty() && reason.len() < 32_768, "{reason}");
                 assert!(!reason.chars().any(char::is_control), "{reason:?}");
             }
+        }
+    }
+}
+
+/// Reads a listener of calls that come in, and routes for it, by both dialects.
+///
+/// # Panics
+///
+/// If what is read is not sound.
+pub(crate) fn comes_in(bytes: &[u8]) {
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+        let context = Context { role: Role::Receiver, ..decoder(dialect).context };
+        match inbound(&context, bytes) {
+            Ok(read) => {
+                enforces(&read);
+                if let Ok(routed) = with_routes(&context, &read, bytes) {
+                    enforces(&routed);
+                }
+                assert_eq!(inbound(&context, bytes), Ok(read));
+            }
+            Err(Refused { name: _, reason }) => {
+                assert!(!reason.is_empty() && reason.len() < 32_768, "{reason}");
+                assert!(!reason.chars().any(char::is_control), "{reason:?}");
+            }
+        }
+    }
+}
+
+/// All rules can be asked.
+fn enforces(inbound: &Inbound) {
+    for chain in inbound.chains.iter().chain(&inbound.default_chain) {
+        let Some(http) = &chain.http else { continue };
+        let hosts = match &http.routes {
+            InboundRoutes::Hosts(hosts) => hosts.as_slice(),
+            InboundRoutes::Named(_) => &[],
+        };
+        let of_routes = hosts.iter().flat_map(|host| &host.routes);
+        let lists = of_routes.flat_map(|route| &route.authorization);
+        for rules in lists.chain(http.filters.iter().flat_map(|filter| &filter.rules)) {
+            let result = rules.validate_as(Role::Receiver, "rules");
+            assert!(result.is_ok(), "{result:?}");
+            assert!(Rules::new(rules).is_ok());
         }
     }
 }

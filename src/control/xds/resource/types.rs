@@ -9,7 +9,9 @@ use std::{
 
 pub(crate) use super::cluster::{Recipe, Secret};
 use super::{cluster::Sockets, endpoints::List};
-use crate::config::{self, DropOverload, Filter, IdentityFiles, LocalityWeight, RateDescriptor};
+use crate::config::{
+    self, DropOverload, Filter, IdentityFiles, LocalityWeight, RateDescriptor, Role,
+};
 
 /// A decoded resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,12 +27,14 @@ pub(crate) enum Resource {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Context {
     pub(crate) dialect: Dialect,
+    /// Whose calls listeners and routes are read for: those that are made, or those that come in.
+    pub(crate) role: Role,
     /// Whether the control plane is trusted to change authorities (gRFC A81).
     pub(crate) trusted: bool,
     /// The instances of certificate providers of the bootstrap, and under which name of
     /// `identities` the mesh knows each.
     pub(crate) providers: BTreeMap<String, String>,
-    /// The same of secrets (SDS): Istio's `default` and `ROOTCA`.
+    /// The same of secrets (SDS): what the bootstrap says, and Istio's `default` and `ROOTCA`.
     pub(crate) secrets: BTreeMap<String, String>,
     /// The trust domain of the mesh, where the bootstrap says it.
     pub(crate) trust_domain: Option<Arc<str>>,
@@ -85,6 +89,8 @@ pub(crate) struct HttpFilter {
     /// Whether it is off unless a route turns it on.
     pub(crate) disabled: bool,
     pub(crate) steps: Vec<Step>,
+    /// Whether what the nearest level adds comes last; else first.
+    pub(crate) nearest_last: bool,
 }
 
 /// What a filter does to a request.
@@ -102,6 +108,8 @@ pub(crate) enum Override {
     Disabled,
     /// It takes the filter's place.
     Steps(Vec<Step>),
+    /// It adds to the filter, as each level does that says something: from the farthest to the nearest.
+    More(Vec<Vec<Step>>),
     /// It says nothing of its own, and turns the filter on.
     Enabled,
     /// It says something that is not known here: it says nothing, unless that turns the filter on.
@@ -292,10 +300,49 @@ impl Route {
         });
         let overrides = self.overrides.values();
         let overrides = overrides.chain(self.of_clusters.iter().flat_map(BTreeMap::values));
-        let steps = overrides.filter_map(|it| match it {
-            Override::Steps(steps) => Some(steps),
-            Override::Disabled | Override::Enabled | Override::Unknown => None,
-        });
-        targets.chain(copies).chain(steps.flatten().filter_map(Step::asks))
+        let steps = overrides.flat_map(Override::steps);
+        targets.chain(copies).chain(steps.filter_map(Step::asks))
+    }
+}
+
+// === impl Override ===
+
+impl Override {
+    /// What it says is to be done.
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        let (own, more) = match self {
+            Self::Steps(steps) => (steps.as_slice(), &[][..]),
+            Self::More(levels) => (&[][..], levels.as_slice()),
+            Self::Disabled | Self::Enabled | Self::Unknown => (&[][..], &[][..]),
+        };
+        own.iter().chain(more.iter().flatten())
+    }
+
+    /// The nearer level says this, and the farther one said that before.
+    pub(crate) fn over(&self, above: Option<&Self>) -> Self {
+        match (self, above) {
+            // What is not known takes nothing away.
+            (Self::Unknown, Some(above @ (Self::Steps(_) | Self::More(_) | Self::Enabled)))
+            | (Self::Enabled, Some(above @ Self::More(_))) => above.clone(),
+            (Self::More(own), Some(Self::More(above))) => {
+                Self::More(above.iter().chain(own).cloned().collect())
+            }
+            _ => self.clone(),
+        }
+    }
+}
+
+// === impl HttpFilter ===
+
+impl HttpFilter {
+    /// What it does, and what levels add to it: from the farthest to the nearest.
+    pub(crate) fn with(&self, levels: &[Vec<Step>]) -> Vec<Step> {
+        let mut steps = self.steps.clone();
+        if self.nearest_last {
+            steps.extend(levels.iter().flatten().cloned());
+        } else {
+            steps.extend(levels.iter().rev().flatten().cloned());
+        }
+        steps
     }
 }

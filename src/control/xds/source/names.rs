@@ -1,6 +1,6 @@
 //! Which listener a name of the mesh is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
 
 use crate::{
     config::ConfigError,
@@ -17,6 +17,19 @@ pub(super) struct Found {
     pub(super) listener: String,
     /// Whose virtual host counts.
     pub(super) authority: String,
+    /// Where else its listener may be.
+    pub(super) elsewhere: Elsewhere,
+}
+
+/// Where else the listener of a name may be. istiod binds that of a port whose protocol has no name to the
+/// addresses of the service.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Elsewhere {
+    Nowhere,
+    /// Under this name.
+    Listener(String),
+    /// At the addresses of this host, and this port.
+    Host(String, u16),
 }
 
 // === impl Names ===
@@ -31,9 +44,7 @@ impl Names {
         // What is asked for as `users:443` may have been called `https://users`.
         let https = || Some(self.0.get(name.strip_suffix(":443")?)?.as_str());
         let (is_https, target) = match https() {
-            Some(of_host) if bootstrap.dialect == Dialect::Sidecar && target == name => {
-                (true, of_host)
-            }
+            Some(of_host) if bootstrap.listens_by_port() && target == name => (true, of_host),
             _ => (false, target),
         };
         let (authority, called) = match target.strip_prefix("xds:") {
@@ -54,16 +65,37 @@ impl Names {
         if called.is_empty() {
             return Err(ConfigError::new(name, target, "is empty"));
         }
-        let listener = match bootstrap.dialect {
-            Dialect::Proxyless => bootstrap.listener(authority, called)?,
-            // A sidecar listens on the port of what is called, and tells the hosts apart by routes.
-            Dialect::Sidecar => {
-                // Istio: of a node that has addresses of IPv6 alone, the wildcard is that of IPv6.
-                let any = if bootstrap.node.is_ipv6() { "::" } else { "0.0.0.0" };
-                format!("{any}_{}", port(called).unwrap_or(if is_https { 443 } else { 80 }))
-            }
-        };
-        Ok(Found { listener, authority: called.to_owned() })
+        // An Envoy's listener is one of many names: which of them is told by what is called.
+        let is_listener = bootstrap.dialect == Dialect::Envoy && target.starts_with("xds:");
+        let of_host = if is_listener { name } else { called }.to_owned();
+        // A sidecar listens on the port of what is called, and tells the hosts apart by routes.
+        if bootstrap.listens_by_port() && authority.is_none() {
+            // Istio: of a node that has addresses of IPv6 alone, the wildcard is that of IPv6.
+            let any = if bootstrap.node.is_ipv6() { "::" } else { "0.0.0.0" };
+            let port = port(called).unwrap_or(if is_https { 443 } else { 80 });
+            let listener = bound(any, port);
+            return Ok(Found { listener, authority: of_host, elsewhere: elsewhere(called, port) });
+        }
+        let listener = bootstrap.listener(authority, called)?;
+        Ok(Found { listener, authority: of_host, elsewhere: Elsewhere::Nowhere })
+    }
+}
+
+/// What istiod calls a listener at an address.
+//= Istio pilot/pkg/networking/core/listener.go, `getListenerName`
+pub(super) fn bound(address: impl Display, port: u16) -> String {
+    format!("{address}_{port}")
+}
+
+fn elsewhere(called: &str, port: u16) -> Elsewhere {
+    let host = match called.rsplit_once(':') {
+        Some((host, tail)) if tail.parse::<u16>().is_ok() => host,
+        _ => called,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(address) => Elsewhere::Listener(bound(address, port)),
+        Err(_) => Elsewhere::Host(host.to_owned(), port),
     }
 }
 
@@ -105,6 +137,67 @@ mod tests {
         assert_eq!(found(&names, "n", "far"), Ok((far.to_owned(), "far.prod".to_owned())));
         assert!(found(&names, "n", "lost").unwrap_err().contains("nobody.example"));
         assert!(found(&names, "n", "empty").unwrap_err().contains("is empty"));
+    }
+
+    /// As an Envoy asks, or a sidecar.
+    fn of(own: &str, template: Option<&str>) -> Bootstrap {
+        let plane = crate::control::xds::Server::insecure("a:1");
+        let builder = Bootstrap::builder().server(plane).authority("other.example", []);
+        let builder = match template {
+            Some(template) => builder.listener_template(template),
+            None => builder,
+        };
+        let dialect = if own == "envoy" { Dialect::Envoy } else { Dialect::Sidecar };
+        builder.dialect(dialect).build().unwrap()
+    }
+
+    fn asked(bootstrap: &Bootstrap, name: &str) -> (String, String) {
+        let mut names = Names::default();
+        names.add("orders", "xds:///listener_0");
+        names.add("far", "xds://other.example/far.prod");
+        names.add("users", "users.prod:8080");
+        let found = names.find(bootstrap, name).unwrap();
+        assert_eq!(found.elsewhere, Elsewhere::Nowhere);
+        (found.listener, found.authority)
+    }
+
+    #[test]
+    fn an_envoy_asks_for_the_listener_that_is_said_and_goes_by_what_is_called() {
+        let pair = |listener: &str, authority: &str| (listener.to_owned(), authority.to_owned());
+        let envoy = of("envoy", None);
+        assert_eq!(asked(&envoy, "orders"), pair("listener_0", "orders"));
+        assert_eq!(asked(&envoy, "users"), pair("users.prod:8080", "users.prod:8080"));
+        assert_eq!(asked(&envoy, "carts:81"), pair("carts:81", "carts:81"));
+        let far = "xdstp://other.example/envoy.config.listener.v3.Listener/far.prod";
+        assert_eq!(asked(&envoy, "far"), pair(far, "far"));
+        let one = of("envoy", Some("listener_0"));
+        assert_eq!(asked(&one, "users"), pair("listener_0", "users.prod:8080"));
+        assert_eq!(asked(&one, "carts"), pair("listener_0", "carts"));
+        let many = of("envoy", Some("edge/%s"));
+        assert_eq!(asked(&many, "orders"), pair("edge/listener_0", "orders"));
+    }
+
+    #[test]
+    fn a_sidecar_s_listener_is_what_somebody_says_and_else_that_of_the_port() {
+        let one = of("sidecar", Some("egress"));
+        assert_eq!(asked(&one, "carts:81"), ("egress".to_owned(), "carts:81".to_owned()));
+        let plain = of("sidecar", None);
+        let far = "xdstp://other.example/envoy.config.listener.v3.Listener/far.prod";
+        assert_eq!(asked(&plain, "far"), (far.to_owned(), "far.prod".to_owned()));
+        let found = |name: &str| Names::default().find(&plain, name).unwrap();
+        assert_eq!(found("users").listener, "0.0.0.0_80");
+    }
+
+    #[test]
+    fn to_a_sidecar_a_name_may_be_at_the_addresses_of_its_host_too() {
+        let bootstrap = of("sidecar", None);
+        let at = |name: &str| Names::default().find(&bootstrap, name).unwrap().elsewhere;
+        let host = |host: &str, port| Elsewhere::Host(host.to_owned(), port);
+        assert_eq!(at("users.prod:9080"), host("users.prod", 9080));
+        assert_eq!(at("users"), host("users", 80));
+        let listener = |name: &str| Elsewhere::Listener(name.to_owned());
+        assert_eq!(at("10.96.0.9:8080"), listener("10.96.0.9_8080"));
+        assert_eq!(at("[fd00::9]:8080"), listener("fd00::9_8080"));
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Publish {
                 self.laid.remove(&name);
                 self.forget_files(&name);
             }
-            Do::Service { name, target: Service { listener, routes, authority } } => {
+            Do::Service { name, target: Service { listener, routes, authority, .. } } => {
                 if let Some(host) = listener.host(&routes, &authority) {
                     if let Some(reason) = listener.lacks(host) {
                         publisher.refused(format!("service {name}"), &*reason);
@@ -341,7 +341,7 @@ impl Publish {
     /// Keeps what leads to a cluster whose name another one has, for when that goes.
     fn leads(&mut self, wanted: &Do) {
         let (id, is_apart) = match wanted {
-            Do::Service { name, target: Service { listener, routes, authority } } => {
+            Do::Service { name, target: Service { listener, routes, authority, .. } } => {
                 let host = listener.host(routes, authority);
                 let names = host.into_iter().flat_map(VirtualHost::clusters);
                 let mut names = names.chain(listener.clusters());

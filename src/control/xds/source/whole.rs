@@ -392,7 +392,7 @@ impl World {
                     self.lines.remove(&**name);
                     assert!(self.clusters.remove(&**name), "{name} was not there");
                 }
-                Do::Service { name, target: Service { listener, routes, authority } } => {
+                Do::Service { name, target: Service { listener, routes, authority, .. } } => {
                     let host = listener.host(routes, authority).expect("it was found before");
                     let names = host.clusters().into_iter().chain(listener.clusters());
                     service = Some((name.to_string(), names.map(str::to_owned).collect()));

@@ -111,6 +111,10 @@ async fn bytes(target: &Target) -> Result<Box<dyn Io>, String> {
         Target::Unix(path) => unix(path).await,
         Target::Addresses(list) => tcp(list.clone()).await,
         Target::Host { host, port } => {
+            #[cfg(all(test, feature = "testing"))]
+            if let Some(stream) = crate::testing::xds::connect_in_memory(host) {
+                return Ok(Box::new(TokioIo::new(stream.map_err(|error| error.to_string())?)));
+            }
             let found = tokio::net::lookup_host((&**host, *port)).await;
             let found = found.map_err(|error| format!("`{host}` cannot be resolved: {error}"))?;
             let list: Vec<SocketAddr> = found.collect();

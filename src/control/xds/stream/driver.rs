@@ -15,6 +15,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender},
     },
 };
+use tonic::Code;
 
 use self::keeping::fit;
 use super::{
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     control::xds::{
-        ads::{Mode, answer::Message},
+        ads::{Mode, Request, answer::Message},
         bootstrap::{Bootstrap, Server},
         cache::{self, Keeper},
         client::{
@@ -184,6 +185,8 @@ struct Waited {
 /// Whoever has not worked off a message by then is not waited for any more, nor with what comes after it,
 /// until it has: a mesh that hangs must not keep the others from what is new.
 const WORK_TIMEOUT: Duration = Duration::from_secs(5);
+/// As many requests wait for a server that does not read them.
+const MOST_WAITING: usize = 1024;
 /// What is read at once before anything is done: so that one request says all of it.
 const AT_ONCE: usize = 1024;
 
@@ -429,12 +432,7 @@ where
                     }
                 }
                 Action::Open { server, stream, mode } => self.open(server, stream, mode),
-                Action::Send { server, stream, request } => {
-                    let live = self.live.get(&server).filter(|live| live.stream == stream);
-                    if let Some(live) = live {
-                        live.requests.send(request);
-                    }
-                }
+                Action::Send { server, stream, request } => self.send(server, stream, request),
                 Action::Close { server, stream } => {
                     if self.live.get(&server).is_some_and(|live| live.stream == stream) {
                         self.live.remove(&server);
@@ -459,6 +457,21 @@ where
             tell.tell(batch);
         }
         working
+    }
+
+    /// A server that reads nothing, and says more and more to be replied to, is left.
+    fn send(&mut self, server: ServerId, stream: u64, request: Request) {
+        let Some(live) = self.live.get(&server).filter(|live| live.stream == stream) else {
+            return;
+        };
+        if live.requests.waiting() < MOST_WAITING {
+            live.requests.send(request);
+            return;
+        }
+        self.live.remove(&server);
+        let why = format!("the server does not read: {MOST_WAITING} requests wait for it");
+        let code = Code::ResourceExhausted.into();
+        self.client.closed(Instant::now(), server, stream, code, &why);
     }
 
     fn open(&mut self, server: ServerId, stream: u64, mode: Mode) {

@@ -5,6 +5,7 @@
 //! Nothing here waits for a response to begin before it sends, and no message is read before everybody
 //! has worked off the one before.
 
+mod codec;
 mod dial;
 mod driver;
 mod figures;
@@ -13,6 +14,7 @@ mod google;
 mod mail;
 mod one;
 mod outbox;
+mod pace;
 mod reports;
 #[cfg(feature = "_tls")]
 mod secrets;

@@ -3,18 +3,19 @@
 use std::{pin::pin, sync::Arc, task::Poll};
 
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DiscoveryRequest,
-    aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use http::{HeaderName, header::AUTHORIZATION};
+use http::{HeaderName, header::AUTHORIZATION, uri::PathAndQuery};
 use tokio::{runtime::Handle, sync::Semaphore};
-use tonic::{Code, Status, metadata::MetadataMap};
+use tonic::{Code, Status, client::Grpc, metadata::MetadataMap};
 
 use super::{
+    codec::Looking,
     dial::{self, Connection, Dialer},
     given::given,
     google::AccessTokens,
     outbox::{Outbox, Outgoing, outbox},
+    pace::Pace,
     token::Tokens,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
         ads::{Request, answer::Message},
         bootstrap::{CallCreds, Server},
     },
-    core::BoxFuture,
+    core::{BoxFuture, Instant},
 };
 
 /// A server, and what it takes to reach it.
@@ -141,10 +142,18 @@ impl Requests {
             (Self::Sotw(_), Request::Delta(_)) | (Self::Delta(_), Request::Sotw(_)) => {}
         }
     }
+
+    /// How many the server has not read.
+    pub(super) fn waiting(&self) -> usize {
+        match self {
+            Self::Sotw(outbox) => outbox.waiting(),
+            Self::Delta(outbox) => outbox.waiting(),
+        }
+    }
 }
 
-/// Lives a stream. Each message is read when `worked` has a permit for it; what is sent goes out
-/// meanwhile, and before the response has begun.
+/// Lives a stream. Each message is read when `worked` has a permit for it, and its time has come; what is
+/// sent goes out meanwhile, and before the response has begun.
 pub(super) async fn run(
     way: Arc<Way>,
     body: Body,
@@ -173,8 +182,7 @@ async fn live(
     let mut connection = way.connect().await.map_err(unavailable)?;
     let distrusted = connection.distrusted.take();
     tell(Event::Opened);
-    let client = AggregatedDiscoveryServiceClient::<Connection>::with_origin(connection, origin)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let client = Grpc::with_origin(connection, origin).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let streamed = async {
         match body {
             Body::Sotw(body) => sotw(client, body, metadata, worked, tell).await,
@@ -202,7 +210,7 @@ pub(super) async fn trusted(
     .await
 }
 
-type Client = AggregatedDiscoveryServiceClient<Connection>;
+type Client = Grpc<Connection>;
 
 async fn sotw(
     mut client: Client,
@@ -213,11 +221,14 @@ async fn sotw(
 ) -> Result<(), Status> {
     let mut request = tonic::Request::new(body);
     *request.metadata_mut() = metadata;
-    let mut answers = client.stream_aggregated_resources(request).await?.into_inner();
-    while permitted(worked).await
+    client.ready().await.map_err(|error| unready(&error))?;
+    let codec = Looking::<DiscoveryRequest, DiscoveryResponse>::new();
+    let answers = client.streaming(request, PathAndQuery::from_static(SOTW), codec).await?;
+    let (mut answers, mut pace) = (answers.into_inner(), Pace::default());
+    while permitted(worked, &mut pace).await
         && let Some(answer) = answers.message().await?
     {
-        tell(Event::Received(Message::Sotw(answer)));
+        hear(Message::Sotw(answer), tell)?;
     }
     Ok(())
 }
@@ -231,24 +242,42 @@ async fn delta(
 ) -> Result<(), Status> {
     let mut request = tonic::Request::new(body);
     *request.metadata_mut() = metadata;
-    let mut answers = client.delta_aggregated_resources(request).await?.into_inner();
-    while permitted(worked).await
+    client.ready().await.map_err(|error| unready(&error))?;
+    let codec = Looking::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::new();
+    let answers = client.streaming(request, PathAndQuery::from_static(DELTA), codec).await?;
+    let (mut answers, mut pace) = (answers.into_inner(), Pace::default());
+    while permitted(worked, &mut pace).await
         && let Some(answer) = answers.message().await?
     {
-        tell(Event::Received(Message::Delta(answer)));
+        hear(Message::Delta(answer), tell)?;
     }
     Ok(())
 }
 
-/// Waits until the message before has been worked on.
-async fn permitted(worked: &Semaphore) -> bool {
-    match worked.acquire().await {
-        Ok(permit) => {
-            permit.forget();
-            true
-        }
-        Err(_) => false,
+const SOTW: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+const DELTA: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+fn unready(error: &dyn std::fmt::Display) -> Status {
+    Status::unavailable(format!("not ready for a stream: {error}"))
+}
+
+/// One that cannot be replied to ends the stream.
+fn hear(message: Message, tell: &impl Fn(Event)) -> Result<(), Status> {
+    message.check().map_err(Status::out_of_range)?;
+    tell(Event::Received(message));
+    Ok(())
+}
+
+/// Waits until the message before has been worked on, and it is time for another.
+async fn permitted(worked: &Semaphore, pace: &mut Pace) -> bool {
+    let Ok(permit) = worked.acquire().await else { return false };
+    permit.forget();
+    if let Some(at) = pace.next(Instant::now()) {
+        tokio::time::sleep_until(at).await;
     }
+    true
 }
 
 /// What a status says, with what is behind it.
@@ -264,4 +293,4 @@ fn words(status: &Status) -> String {
 }
 
 /// The largest message that is read.
-pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;

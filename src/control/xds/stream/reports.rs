@@ -88,6 +88,8 @@ pub(super) struct Means<'a> {
 
 /// For a server that does not read what is said at the end.
 const FLUSH: Duration = Duration::from_secs(1);
+/// Between two answers that are read: no server is told oftener what it asks for.
+const APART: Duration = Duration::from_millis(100);
 
 // === impl Reports ===
 
@@ -283,6 +285,7 @@ async fn live(
         let mut answers = client.stream_load_stats(request).await?.into_inner();
         while let Some(answer) = answers.message().await? {
             tell(Event::Received(answer));
+            tokio::time::sleep(APART).await;
         }
         Ok(())
     };

@@ -1,15 +1,21 @@
-// istiod's own generators without a cluster: istiod FOLDER
+// istiod's own generators without a cluster: istiod FOLDER [PORT]
 //
 // It reads the YAML in FOLDER: Istio's kinds, and Services, EndpointSlices and Pods of Kubernetes. When a file there
 // changes, comes or goes, so does what it stands for. It is asked at the Unix socket FOLDER/XDS, as Istio's agent is.
 // What is asked and answered is written to FOLDER/wire.jsonl.
+//
+// With a PORT it is asked there, too, as istiod itself is at 15012: by TLS with FOLDER/tls.crt and tls.key, by who proves
+// by a certificate of FOLDER/root-cert.pem, or by a token of the keys in FOLDER/jwks.json, to be the pod that it says it is.
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,6 +31,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/anypb"
 	core "k8s.io/api/core/v1"
 	slice "k8s.io/api/discovery/v1"
@@ -33,10 +40,19 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	rules "istio.io/api/security/v1beta1"
 	"istio.io/istio/pilot/pkg/config/kube/crd"
 	"istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/kube"
+	"istio.io/istio/pkg/security"
+	"istio.io/istio/security/pkg/server/ca/authenticate"
+)
+
+// Who issues the tokens of pods, and for whom.
+const (
+	issuer   = "https://kubernetes.default.svc.cluster.local"
+	audience = "istio-ca"
 )
 
 func must(err error) {
@@ -280,12 +296,65 @@ func main() {
 			}
 		}
 	}()
+	if len(os.Args) > 2 {
+		served.Discovery.Authenticators = authenticators(folder, served)
+		secured, err := net.Listen("tcp", "127.0.0.1:"+os.Args[2])
+		must(err)
+		go serve(secured, served, write, grpc.Creds(credentials.NewTLS(secrets(folder))))
+	}
+	// One that was killed leaves it behind.
+	_ = os.Remove(filepath.Join(folder, "XDS"))
 	socket, err := net.Listen("unix", filepath.Join(folder, "XDS"))
 	must(err)
-	server := grpc.NewServer(grpc.StreamInterceptor(
+	serve(socket, served, write)
+}
+
+// Serves the generators at a place, and logs what is said there.
+func serve(at net.Listener, served *xds.FakeDiscoveryServer, write func(line), options ...grpc.ServerOption) {
+	options = append(options, grpc.StreamInterceptor(
 		func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 			return next(srv, logged{stream, write})
 		}))
+	server := grpc.NewServer(options...)
 	served.Discovery.Register(server)
-	must(server.Serve(socket))
+	must(server.Serve(at))
+}
+
+// istiod's own authenticators, in its order, as it has them outside of a cluster (JWT_RULE). What is refused by all of
+// them is UNAUTHENTICATED; who is another than its node says is PERMISSION_DENIED. Neither is asked at the socket.
+func authenticators(folder string, served *xds.FakeDiscoveryServer) []security.Authenticator {
+	keys, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err)
+	go func() {
+		must(http.Serve(keys, http.HandlerFunc(func(to http.ResponseWriter, asked *http.Request) {
+			http.ServeFile(to, asked, filepath.Join(folder, "jwks.json"))
+		})))
+	}()
+	rule := &rules.JWTRule{
+		Issuer:    issuer,
+		JwksUri:   "http://" + keys.Addr().String() + "/keys",
+		Audiences: []string{audience},
+	}
+	tokens, err := authenticate.NewJwtAuthenticator(rule, served.Env().Watcher)
+	must(err)
+	return []security.Authenticator{&authenticate.ClientCertAuthenticator{}, tokens}
+}
+
+// TLS as istiod has it: a client needs no certificate, but one that it shows is to be good.
+func secrets(folder string) *tls.Config {
+	roots, err := os.ReadFile(filepath.Join(folder, "root-cert.pem"))
+	must(err)
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(roots) {
+		panic("root-cert.pem has no certificate")
+	}
+	return &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key"))
+			return &pair, err
+		},
+		ClientAuth: tls.VerifyClientCertIfGiven,
+		ClientCAs:  pool,
+		MinVersion: tls.VersionTLS12,
+	}
 }

@@ -3,6 +3,7 @@ use super::*;
 const CDS: Kind = Kind::Cluster;
 const LDS: Kind = Kind::Listener;
 
+/// grpc-go: `TestADS_ACK_NACK_Simple`.
 #[test]
 fn ads_ack_nack_simple() {
     let mut bed = Bed::sotw();
@@ -24,6 +25,7 @@ fn ads_ack_nack_simple() {
     assert_eq!(bed.told(), ["LDS l = v3"]);
 }
 
+/// grpc-go: `TestADS_NACK_InvalidFirstResponse`.
 #[test]
 fn ads_nack_invalid_first_response() {
     let mut bed = Bed::sotw();
@@ -34,6 +36,7 @@ fn ads_nack_invalid_first_response() {
     assert_eq!(bed.told(), ["LDS l missing refused: bad"]);
 }
 
+/// grpc-go: `TestADS_ACK_NACK_ResourceIsNotRequestedAnymore`.
 #[test]
 fn ads_ack_nack_resource_is_not_requested_anymore() {
     let mut bed = Bed::sotw();
@@ -50,10 +53,19 @@ fn ads_ack_nack_resource_is_not_requested_anymore() {
     bed.answer(LDS, "2", "b", &[("l", "v2")]);
     assert_eq!(bed.requests(), ["LDS [l] v=2 n=b"]);
     assert_eq!(bed.told(), ["LDS l = v2"]);
+    // The last name of all: the stream ends, and who asks again begins anew.
+    bed.unwatch(CDS, "c");
+    bed.unwatch(LDS, "l");
+    assert_eq!(bed.links(), ["open s0", "close s0"]);
+    bed.requests();
+    bed.watch(LDS, "l");
+    assert_eq!(bed.links(), ["open s0"]);
+    assert_eq!(bed.requests(), ["LDS [l] v= n= node"]);
 }
 
+/// grpc-go: `TestNodeProtoSentOnlyInFirstRequest`.
 #[test]
-fn ads_node_proto_sent_only_in_first_request() {
+fn node_proto_sent_only_in_first_request() {
     let mut bed = Bed::sotw();
     bed.watch(LDS, "l");
     bed.watch(CDS, "c");
@@ -70,6 +82,7 @@ fn ads_node_proto_sent_only_in_first_request() {
     assert_eq!(with, [true, false]);
 }
 
+/// grpc-go: `TestADS_ResourcesAreRequestedAfterStreamRestart`.
 #[test]
 fn ads_resources_are_requested_after_stream_restart() {
     let mut bed = Bed::sotw();
@@ -100,7 +113,7 @@ fn a_version_is_named_on_a_new_stream_only_where_all_is_held() {
 }
 
 #[test]
-fn partial_valid() {
+fn a_refusal_names_each_that_is_bad_and_what_has_no_name() {
     let mut bed = Bed::sotw();
     bed.watch(CDS, "good");
     bed.watch(CDS, "evil");
@@ -114,6 +127,28 @@ fn partial_valid() {
 }
 
 #[test]
+fn the_text_of_a_nack_is_bounded_and_each_name_is_told_once_whatever_an_answer_has() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    bed.requests();
+    bed.told();
+    let reason = format!("bad {}", "\u{1}\n日".repeat(10_000));
+    let mut all = vec![("l", reason.as_str())];
+    all.extend((0..2_000).map(|_| ("l", "bad again")));
+    let nameless = format!("nameless {reason}");
+    all.extend((0..2_000).map(|_| ("", nameless.as_str())));
+    bed.answer(LDS, "2", "b", &all);
+    let sent = bed.sent();
+    let message = &sent[0].error_detail.as_ref().unwrap().message;
+    assert!(message.len() <= 16 * 1024, "{}", message.len());
+    assert!(message.starts_with("`l`: bad ") && message.contains("; and "), "{message}");
+    assert!(!message.contains(char::is_control), "{message}");
+    assert_eq!(bed.told().len(), 1);
+}
+
+/// grpc-go: `TestADS_NACKError_DuplicateSuppression`.
+#[test]
 fn ads_nack_error_duplicate_suppression() {
     let mut bed = Bed::sotw();
     bed.watch(LDS, "l");
@@ -126,6 +161,23 @@ fn ads_nack_error_duplicate_suppression() {
     bed.answer(LDS, "4", "d", &[("l", "v4")]);
     bed.answer(LDS, "5", "e", &[("l", "bad 2")]);
     assert_eq!(bed.told(), ["LDS l = v4", "LDS l ambient refused: bad 2"]);
+}
+
+/// grpc-go: `TestADS_NACKError_DuplicateSuppression_MultipleResources`.
+#[test]
+fn ads_nack_error_duplicate_suppression_multiple_resources() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.watch(LDS, "m");
+    bed.answer(LDS, "1", "a", &[("l", "bad 1"), ("m", "bad 1")]);
+    let refused = ["LDS l missing refused: bad 1", "LDS m missing refused: bad 1"];
+    assert_eq!(bed.told(), refused);
+    // One is well, of the other it is known.
+    bed.answer(LDS, "2", "b", &[("l", "bad 1"), ("m", "v2")]);
+    assert_eq!(bed.told(), ["LDS m = v2"]);
+    // Another error of the one is news, and no news of the other.
+    bed.answer(LDS, "3", "c", &[("l", "bad 2"), ("m", "v2")]);
+    assert_eq!(bed.told(), ["LDS l missing refused: bad 2"]);
 }
 
 #[test]

@@ -298,3 +298,19 @@ fn a_repeated_nack_is_damped() {
     refused += bed.requests().len();
     assert!(refused <= 6, "{refused} in 10 s");
 }
+
+#[test]
+fn a_version_that_is_too_long_to_keep_is_refused_and_a_nonce_cannot_be_replied_to() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "c");
+    bed.requests();
+    let long = "v".repeat(16 * 1024 + 1);
+    bed.message(0, delta(CDS, "1", &[("c", long.as_str(), "v1")], &[]));
+    let sent = bed.sent_delta();
+    let why = &sent[0].error_detail.as_ref().unwrap().message;
+    assert!(why.starts_with("`c`: ") && why.contains("version has 16385 bytes"), "{why}");
+    bed.message(0, delta(CDS, "2", &[("c", &long[1..], "v1")], &[]));
+    assert_eq!(bed.told().last().map(String::as_str), Some("CDS c = v1"));
+    let why = delta(CDS, &long, &[], &[]).check().unwrap_err();
+    assert!(why.contains("nonce has 16385 bytes"), "{why}");
+}

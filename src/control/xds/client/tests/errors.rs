@@ -177,6 +177,7 @@ fn a_server_that_comes_back_makes_well_what_was_wrong_for_its_absence() {
     }
 }
 
+/// grpc-go: `TestWatchErrorsContainNodeID`.
 #[test]
 fn watch_errors_contain_node_id() {
     let mut bed = Bed::sotw();
@@ -207,6 +208,7 @@ fn watch_errors_contain_node_id() {
     );
 }
 
+/// grpc-go: `TestWatchErrorsContainNodeID_ChannelCreationFailure`.
 #[test]
 fn watch_errors_contain_node_id_channel_creation_failure() {
     let mut bed = Bed::sotw();

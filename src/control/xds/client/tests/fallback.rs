@@ -7,6 +7,23 @@ fn bed(servers: usize) -> Bed {
     Bed::new(settings(Mode::Sotw, Features::default(), servers))
 }
 
+/// Waits until this server has a stream, while these refuse theirs.
+fn comes(bed: &mut Bed, server: usize, refuse: &[usize]) {
+    for _ in 0..1000 {
+        if bed.streams.contains_key(&server) {
+            return;
+        }
+        bed.pass(Duration::from_millis(100));
+        for other in refuse {
+            if bed.streams.contains_key(other) {
+                bed.close(*other, "refused");
+            }
+        }
+    }
+    panic!("server {server} is not asked again");
+}
+
+/// grpc-go: `TestFallback_OnStartup`.
 #[test]
 fn fallback_on_startup() {
     let mut bed = bed(2);
@@ -15,18 +32,39 @@ fn fallback_on_startup() {
     bed.close(0, "refused");
     assert_eq!(bed.links(), ["open s1"], "at once");
     assert_eq!(bed.told(), [""; 0], "there is another to ask");
+    bed.close(1, "refused");
+    assert_eq!(
+        bed.told(),
+        ["LDS l missing the server cannot be reached: stream ended with code 14: refused"]
+    );
+    // The second comes up.
+    comes(&mut bed, 1, &[0]);
     bed.answer_from(1, LDS, "1", "a", &[("l", "second")]);
     assert_eq!(bed.told(), ["LDS l = second"]);
+    bed.links();
     // The first comes back: its first update closes the second.
-    bed.pass(Duration::from_secs(2));
+    comes(&mut bed, 0, &[]);
     assert_eq!(bed.links(), ["open s0"]);
     assert_eq!(bed.asked(0), bed.asked(1));
     bed.answer_from(0, LDS, "1", "a", &[("l", "first")]);
     assert_eq!(bed.told(), ["LDS l = first"]);
     assert_eq!(bed.links(), ["close s1"]);
     assert_eq!(bed.client.authorities[0].active(), Some(ServerId(0)));
+    // It goes away: all is held from it, so nobody else is asked.
+    bed.close(0, "reset");
+    for _ in 0..3 {
+        bed.reopen();
+        bed.close(0, "refused");
+    }
+    assert!(!bed.links().contains(&"open s1".to_owned()));
+    let known = bed.client.known(LDS, "l");
+    let [Watched::Resource { resource, .. }, Watched::Ambient(_)] = &known[..] else {
+        panic!("{known:?}")
+    };
+    assert_eq!(resource, "first");
 }
 
+/// grpc-go: `TestFallback_MidStartup`.
 #[test]
 fn fallback_mid_startup() {
     // The first has sent one of two and fails: all is asked of the second, also what is held.
@@ -45,10 +83,16 @@ fn fallback_mid_startup() {
     assert_eq!(bed.told(), ["LDS l = first", "LDS l = second", "CDS c = second"]);
     // What the first is asked for when it comes back says no version of the other.
     bed.requests();
+    bed.links();
     bed.pass(Duration::from_secs(2));
     assert_eq!(bed.requests(), ["LDS [l] v= n= node", "CDS [c] v= n="]);
+    bed.answer_from(0, LDS, "2", "c", &[("l", "third")]);
+    bed.answer_from(0, CDS, "2", "d", &[("c", "third")]);
+    assert_eq!(bed.told(), ["LDS l = third", "CDS c = third"]);
+    assert_eq!(bed.links(), ["open s0", "close s1"]);
 }
 
+/// grpc-go: `TestFallback_MidUpdate`.
 #[test]
 fn fallback_mid_update() {
     // All is held: the first may be away for as long as it likes.
@@ -68,6 +112,69 @@ fn fallback_mid_update() {
     bed.watch(CDS, "c");
     assert!(bed.links().contains(&"open s1".to_owned()));
     assert_eq!(bed.asked(1), ["CDS c", "LDS l"]);
+    bed.answer_from(1, LDS, "9", "a", &[("l", "second")]);
+    bed.answer_from(1, CDS, "9", "b", &[("c", "second")]);
+    // What was said to be wrong is over before another takes its place.
+    assert_eq!(bed.told(), ["LDS l = first", "LDS l = second", "CDS c = second"]);
+    // The first is back, and the second is not needed any more.
+    comes(&mut bed, 0, &[]);
+    bed.links();
+    bed.answer_from(0, LDS, "2", "a", &[("l", "third")]);
+    bed.answer_from(0, CDS, "2", "b", &[("c", "third")]);
+    assert_eq!(bed.told(), ["LDS l = third", "CDS c = third"]);
+    assert_eq!(bed.links(), ["close s1"]);
+}
+
+/// grpc-go: `TestFallback_ThreeServerPromotion`.
+#[test]
+fn fallback_three_server_promotion() {
+    let mut bed = bed(3);
+    bed.watch(LDS, "l");
+    bed.watch(CDS, "c");
+    bed.close(0, "refused");
+    bed.close(1, "refused");
+    assert_eq!(bed.links(), ["open s0", "open s1", "open s2"]);
+    assert_eq!(bed.told(), [""; 0], "there is another to ask");
+    let all = |bed: &mut Bed, server: usize, content: &str| {
+        bed.answer_from(server, LDS, "1", "a", &[("l", content)]);
+        bed.answer_from(server, CDS, "1", "b", &[("c", content)]);
+        assert_eq!(bed.told(), [format!("LDS l = {content}"), format!("CDS c = {content}")]);
+        assert_eq!(bed.client.authorities[0].active(), Some(ServerId(server)));
+        let mut closed = bed.links();
+        closed.retain(|link| link.starts_with("close"));
+        closed
+    };
+    assert_eq!(all(&mut bed, 2, "third"), [""; 0]);
+    // One after the other comes back: those after it are left.
+    comes(&mut bed, 1, &[0]);
+    assert_eq!(all(&mut bed, 1, "second"), ["close s2"]);
+    assert_eq!(bed.asked(2), [""; 0]);
+    comes(&mut bed, 0, &[]);
+    assert_eq!(all(&mut bed, 0, "first"), ["close s1"]);
+    assert_eq!((bed.asked(0).len(), bed.asked(1).len(), bed.asked(2).len()), (2, 0, 0));
+}
+
+/// grpc-go: `TestAuthority_Fallback`.
+#[test]
+fn authority_fallback() {
+    let mut bed = bed(2);
+    bed.watch(CDS, "c");
+    bed.close(0, "refused 0");
+    assert_eq!(bed.told(), [""; 0], "not all have failed");
+    bed.answer_from(1, CDS, "1", "a", &[("c", "second")]);
+    assert_eq!(bed.told(), ["CDS c = second"]);
+    // Now all have: what is held stays, and that is said.
+    bed.close(1, "reset");
+    comes(&mut bed, 1, &[0]);
+    bed.close(1, "refused 1");
+    assert_eq!(
+        bed.told(),
+        ["CDS c ambient the server cannot be reached: stream ended with code 14: refused 1"]
+    );
+    let known = bed.client.known(CDS, "c");
+    assert!(
+        matches!(&known[..], [Watched::Resource { resource, .. }, Watched::Ambient(_)] if resource == "second")
+    );
 }
 
 #[test]

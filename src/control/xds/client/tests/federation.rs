@@ -49,6 +49,7 @@ fn federation_resource_context_param_order() {
     }
 }
 
+/// grpc-go: `TestAuthority_XDSChannelSharing`.
 #[test]
 fn authority_xds_channel_sharing() {
     let mut bed = bed();
@@ -65,6 +66,7 @@ fn authority_xds_channel_sharing() {
     assert_eq!(bed.told(), [format!("CDS {a} = v1"), format!("CDS {b} = v1")]);
 }
 
+/// grpc-go: `TestAuthority_XDSChannelClose`.
 #[test]
 fn authority_xds_channel_close() {
     let mut bed = bed();

@@ -1,9 +1,10 @@
 //! The client against scripts, and against servers that misbehave, in virtual time.
 //!
 //! Tests that are named as those of grpc-go (`TestADS_ACK_NACK_Simple` is `ads_ack_nack_simple`)
-//! hold what those hold.
+//! hold what those hold; `docs/XDS-PORTS.md` lists them.
 
 mod ack_nack;
+mod blame;
 mod chaos;
 mod defects;
 mod delta;
@@ -15,6 +16,7 @@ mod sim;
 mod stock;
 mod timers;
 mod watch;
+mod watchers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -222,8 +224,13 @@ impl Bed {
     }
 
     pub(super) fn close(&mut self, server: usize, text: &str) {
+        self.ended(server, 14, text);
+    }
+
+    /// The stream ends with this status of gRPC.
+    pub(super) fn ended(&mut self, server: usize, code: i32, text: &str) {
         let stream = self.streams.remove(&server).expect("a stream");
-        self.client.closed(self.now, ServerId(server), stream, 14, text);
+        self.client.closed(self.now, ServerId(server), stream, code, text);
         self.run();
     }
 

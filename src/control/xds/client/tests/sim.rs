@@ -56,6 +56,8 @@ pub(super) struct Server {
     pub(super) insists: bool,
     /// Does not send on a stream what it has sent on it (go-control-plane).
     pub(super) forgets: bool,
+    /// Ends the stream on which it is asked for this (go-control-plane's `MuxCache`).
+    pub(super) lacks: Option<Kind>,
     streams: BTreeMap<u64, Stream>,
     nonce: u64,
     pub(super) requests: u64,
@@ -68,6 +70,7 @@ enum Event {
     ToServer(usize, u64, Request),
     ToClient(usize, u64, Message),
     Ended(usize, u64),
+    Lacking(usize, u64),
 }
 
 /// A client among its servers.
@@ -99,6 +102,7 @@ impl Server {
             is_silent: false,
             insists: false,
             forgets: false,
+            lacks: None,
             streams: BTreeMap::new(),
             nonce: 0,
             requests: 0,
@@ -111,6 +115,14 @@ impl Server {
         let told = self.streams.values().flat_map(|stream| Kind::ALL.into_iter().zip(&stream.told));
         told.flat_map(|(kind, told)| told.names.iter().map(move |name| (kind, name.clone())))
             .collect()
+    }
+
+    fn is_lacking(&self, request: &Request) -> bool {
+        let url = match request {
+            Request::Sotw(request) => &request.type_url,
+            Request::Delta(request) => &request.type_url,
+        };
+        self.lacks.is_some_and(|kind| kind.url() == url)
     }
 
     fn nonce(&mut self) -> String {
@@ -407,7 +419,17 @@ impl Sim {
             Event::Ended(server, stream) => {
                 self.client.closed(self.now, ServerId(server), stream, 14, "reset");
             }
+            Event::Lacking(server, stream) => {
+                self.client.closed(self.now, ServerId(server), stream, 2, "no cache is there");
+            }
             Event::ToServer(server, stream, request) => {
+                if self.servers[server].is_lacking(&request) {
+                    // What was on its way is lost.
+                    if self.servers[server].streams.remove(&stream).is_some() {
+                        self.travel(Event::Lacking(server, stream));
+                    }
+                    return;
+                }
                 for message in self.servers[server].request(stream, request) {
                     self.travel(Event::ToClient(server, stream, message));
                 }

@@ -17,7 +17,8 @@ use envoy_types::pb::envoy::{
             },
         },
         core::v3::{
-            Address as PbAddress, ConfigSource, DnsResolutionConfig, SocketAddress, address,
+            Address as PbAddress, ApiConfigSource, ConfigSource, DnsResolutionConfig,
+            SocketAddress, address, api_config_source::ApiType,
             config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
         },
         endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
@@ -44,6 +45,8 @@ use crate::config::{
 const REFRESH: Duration = Duration::from_secs(5);
 /// Names of one cluster that DNS is asked for.
 const MOST_NAMES: usize = 1_000;
+/// Clusters that one is made of: each is asked for, with its endpoints.
+const MOST_PARTS: usize = 8_000;
 /// The shortest of the model.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 
@@ -75,7 +78,9 @@ pub(super) fn discovery(
         walk.note("eds_cluster_config", "counts for clusters of type EDS only");
     }
     match DiscoveryType::try_from(kind) {
-        Ok(DiscoveryType::Eds) => eds(walk, pb.eds_cluster_config.as_ref(), &pb.name),
+        Ok(DiscoveryType::Eds) => {
+            eds(walk, context.dialect, pb.eds_cluster_config.as_ref(), &pb.name)
+        }
         Ok(DiscoveryType::Static) => {
             if let Some(assignment) = &pb.load_assignment {
                 listed(walk, context.dialect, assignment, config)?;
@@ -91,11 +96,16 @@ pub(super) fn discovery(
     }
 }
 
-fn eds(walk: &mut Walk, eds: Option<&EdsClusterConfig>, name: &str) -> Result<EndpointsFrom> {
+fn eds(
+    walk: &mut Walk,
+    dialect: Dialect,
+    eds: Option<&EdsClusterConfig>,
+    name: &str,
+) -> Result<EndpointsFrom> {
     walk.within("eds_cluster_config", |walk| {
         let service_name = eds.and_then(|eds| said(&eds.service_name));
         if let Some(source) = eds.and_then(|eds| eds.eds_config.as_ref()) {
-            from_the_stream(walk, "eds_config", source)?;
+            from_the_stream(walk, dialect, "eds_config", source)?;
         } else {
             return walk.refuse("eds_config", "none", "must be `ads` or `self`");
         }
@@ -107,14 +117,23 @@ fn eds(walk: &mut Walk, eds: Option<&EdsClusterConfig>, name: &str) -> Result<En
     })
 }
 
-/// What is asked for stands on the stream that this came from.
+/// What is asked for stands on the stream that this came from. Envoy's control planes may name themselves
+/// by a cluster of Envoy's bootstrap, which nobody has here: that is the same stream, too, and is told.
 pub(in super::super) fn from_the_stream(
-    walk: &Walk,
+    walk: &mut Walk,
+    dialect: Dialect,
     field: &str,
     source: &ConfigSource,
 ) -> Result<()> {
     match &source.config_source_specifier {
         Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => Ok(()),
+        Some(ConfigSourceSpecifier::ApiConfigSource(api))
+            if dialect == Dialect::Sidecar && is_grpc(api) =>
+        {
+            let reason = "the same control plane is asked, whatever server it names";
+            walk.note(&format!("{field}.api_config_source"), reason);
+            Ok(())
+        }
         Some(ConfigSourceSpecifier::ApiConfigSource(_)) => {
             walk.refuse(field, "api_config_source", "must be `ads` or `self`")
         }
@@ -123,6 +142,18 @@ pub(in super::super) fn from_the_stream(
         }
         None => walk.refuse(field, "none", "must be `ads` or `self`"),
     }
+}
+
+/// Whether it is a stream that speaks as ours do.
+fn is_grpc(api: &ApiConfigSource) -> bool {
+    let kind = ApiType::try_from(api.api_type);
+    matches!(
+        kind,
+        Ok(ApiType::Grpc
+            | ApiType::DeltaGrpc
+            | ApiType::AggregatedGrpc
+            | ApiType::AggregatedDeltaGrpc)
+    )
 }
 
 /// The endpoints that the configuration lists.
@@ -419,7 +450,11 @@ fn typed_dns(walk: &mut Walk, context: &Context, pb: &DnsCluster) -> Result<DnsD
 }
 
 fn aggregate(walk: &mut Walk, name: &str, clusters: &[String]) -> Result<EndpointsFrom> {
-    let mut list: Vec<Arc<str>> = Vec::new();
+    if clusters.len() > MOST_PARTS {
+        let reason = format!("must be at most {MOST_PARTS}");
+        return walk.refuse("typed_config.clusters", clusters.len(), reason);
+    }
+    let (mut list, mut seen) = (Vec::<Arc<str>>::new(), HashSet::new());
     for (index, cluster) in clusters.iter().enumerate() {
         let field = format!("typed_config.clusters[{index}]");
         if cluster.is_empty() {
@@ -429,7 +464,7 @@ fn aggregate(walk: &mut Walk, name: &str, clusters: &[String]) -> Result<Endpoin
             return walk.refuse(&field, cluster, "a cluster does not take over from itself");
         }
         //= gRFC A37: of one that is there twice, the first place counts
-        if !list.iter().any(|other| &**other == cluster) {
+        if seen.insert(cluster) {
             list.push(cluster.as_str().into());
         }
     }

@@ -6,6 +6,7 @@ mod http;
 mod join;
 mod limits;
 mod policy;
+mod received;
 mod secrets;
 mod sockets;
 mod subset;
@@ -18,6 +19,7 @@ use envoy_types::pb::{
 };
 
 pub(super) use self::discovery::from_the_stream;
+pub(super) use self::received::received;
 pub(super) use self::secrets::secret;
 use self::tls::Own;
 pub(crate) use self::{

@@ -170,8 +170,9 @@ impl Reader<'_> {
         let is_of_stream =
             matches!(source, Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)));
         if name.is_empty() || !is_of_stream {
-            let reason = "is no secret that is known here: must be of the bootstrap, or its `sds_config` \
-                          `ads` or `self`";
+            let reason = "is no secret that is known here: its `sds_config` must be `ads` or `self`, or the \
+                          bootstrap say whose files it is (`BootstrapBuilder::secret`, `tower_mesh.secrets` \
+                          of its JSON; of Istio's `default` and `ROOTCA`: `Istio::certificates_dir`)";
             return walk.refuse("name", name, reason);
         }
         let name: Arc<str> = name.as_str().into();

@@ -92,7 +92,10 @@ impl<'a> Reader<'a> {
             return walk.refuse("common_tls_context", "none", "must say whom to trust");
         };
         let mut security = ClusterSecurity::default();
-        walk.within("common_tls_context", |walk| self.common(walk, common, &mut security))?;
+        walk.within("common_tls_context", |walk| {
+            self.common(walk, common, &mut security)?;
+            trusts(walk, &security)
+        })?;
         let is_mutual = security.certificate.is_some();
         security.mode = Some(if is_mutual { SecurityMode::Mutual } else { SecurityMode::Tls });
         //= gRFC A101: over 255 characters it is refused
@@ -108,7 +111,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn common(
+    /// What both sides of a connection say.
+    pub(super) fn common(
         &mut self,
         walk: &mut Walk,
         pb: &CommonTlsContext,
@@ -188,10 +192,6 @@ impl<'a> Reader<'a> {
                 security.roots = Some(self.instance(walk, field, &new(it))?);
             }
             None => {}
-        }
-        if !security.says_trust() {
-            let reason = "must say whom to trust: anybody would be accepted";
-            return walk.refuse("validation_context_type", "none", reason);
         }
         Ok(())
     }
@@ -408,6 +408,15 @@ impl<'a> Reader<'a> {
         self.own.files.insert(name, files);
         reference
     }
+}
+
+/// Whoever is to be known is vouched for by somebody.
+pub(super) fn trusts(walk: &Walk, security: &ClusterSecurity) -> Result<()> {
+    if !security.says_trust() {
+        let reason = "must say whom to trust: anybody would be accepted";
+        return walk.refuse("validation_context_type", "none", reason);
+    }
+    Ok(())
 }
 
 fn new(old: &OldInstance) -> Instance {

@@ -4,7 +4,10 @@
 //! that a route overrides is each route's own, and counts there. One that a cluster of a route overrides
 //! has a name there, by which the cluster changes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::super::{
     HttpFilter, Listener, Override, Route, Step, VirtualHost,
@@ -76,7 +79,8 @@ impl Listener {
             {
                 let Some(unknown) = off.get(name.as_str()) else { continue };
                 let what = match (unknown, said) {
-                    (_, Override::Disabled) | (None, Override::Enabled | Override::Steps(_)) => {
+                    (_, Override::Disabled)
+                    | (None, Override::Enabled | Override::Steps(_) | Override::More(_)) => {
                         continue;
                     }
                     (Some(url), _) => format!("{url} is not supported yet"),
@@ -100,12 +104,12 @@ impl Listener {
             for (place, overrides) in route.of_clusters.iter().enumerate() {
                 let own = self.filters.iter().filter(|it| overrides.contains_key(&it.name));
                 for filter in own {
-                    let mut steps =
-                        base(filter, route).iter().chain(match overrides.get(&filter.name) {
-                            Some(Override::Steps(steps)) => steps.as_slice(),
-                            _ => &[],
-                        });
-                    if steps.any(is_of_route) {
+                    let base = base(filter, route);
+                    let own = match overrides.get(&filter.name) {
+                        Some(Override::Steps(steps)) => steps.as_slice(),
+                        _ => &[],
+                    };
+                    if base.iter().chain(own).any(is_of_route) {
                         let name = route.config.name.as_deref().unwrap_or("(no name)");
                         let target = route.config.clusters.get(place);
                         let target = target.map_or("", |target| target.name.as_str());
@@ -181,6 +185,21 @@ fn change(
         Override::Steps(own) => {
             own.iter().filter_map(|step| described(step, &route.describe)).collect()
         }
+        // Before and behind what the route's levels add.
+        Override::More(_) => {
+            let said = said.over(route.overrides.get(&filter.name));
+            let Override::More(levels) = said else { return };
+            let all = filter.with(&levels);
+            let all: Vec<Filter> =
+                all.iter().filter_map(|step| described(step, &route.describe)).collect();
+            for place in 0..steps.len() {
+                let mut changed = FilterOverride::default();
+                changed.disabled = Some(true);
+                target.overrides.insert(name(filter, place), changed);
+            }
+            target.filters.splice(0..0, all);
+            return;
+        }
         // It says nothing.
         Override::Unknown => return,
         Override::Disabled | Override::Enabled => Vec::new(),
@@ -210,17 +229,20 @@ fn name(filter: &HttpFilter, place: usize) -> String {
 }
 
 /// The steps of a filter on a route, whether it is on or not.
-fn base<'a>(filter: &'a HttpFilter, route: &'a Route) -> &'a [Step] {
+fn base<'a>(filter: &'a HttpFilter, route: &'a Route) -> Cow<'a, [Step]> {
     match route.overrides.get(&filter.name) {
-        Some(Override::Steps(steps)) => steps,
-        Some(Override::Enabled | Override::Disabled | Override::Unknown) | None => &filter.steps,
+        Some(Override::Steps(steps)) => steps.into(),
+        Some(Override::More(levels)) => filter.with(levels).into(),
+        Some(Override::Enabled | Override::Disabled | Override::Unknown) | None => {
+            (&filter.steps).into()
+        }
     }
 }
 
 fn is_on(filter: &HttpFilter, route: &Route) -> bool {
     match route.overrides.get(&filter.name) {
         Some(Override::Disabled) => false,
-        Some(Override::Steps(_) | Override::Enabled) => true,
+        Some(Override::Steps(_) | Override::More(_) | Override::Enabled) => true,
         Some(Override::Unknown) | None => !filter.disabled,
     }
 }

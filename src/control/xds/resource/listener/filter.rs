@@ -11,7 +11,7 @@ use super::{
     },
     limit, rbac, session,
 };
-use crate::config::{Filter, HeaderEdit, format::Side};
+use crate::config::{Filter, HeaderEdit, Role, format::Side};
 use envoy_types::pb::{
     envoy::{
         config::route::v3::FilterConfig,
@@ -115,10 +115,12 @@ fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Rea
         return Ok(Read::Nothing);
     }
     last(walk, &url, is_last)?;
-    let steps = walk.within("typed_config", |walk| steps(walk, &url, &any))?;
+    let steps = walk.within("typed_config", |walk| done(walk, context, &url, &any))?;
     match steps {
         Some(steps) => {
-            Ok(Read::Filter(HttpFilter { name: name.clone(), disabled: *disabled, steps }))
+            let nearest_last = nearest_last(walk, &url, &any)?;
+            let (name, disabled) = (name.clone(), *disabled);
+            Ok(Read::Filter(HttpFilter { name, disabled, steps, nearest_last }))
         }
         None if context.dialect == Dialect::Sidecar && HARMLESS.contains(&url.as_str()) => {
             Ok(Read::Nothing)
@@ -155,8 +157,17 @@ fn unwrapped(walk: &Walk, any: &Any) -> Result<(String, Any)> {
     Ok((name, any.clone()))
 }
 
+/// What a filter does; none: it is not known, or not done: where calls come in, they are authorised and no more.
+fn done(walk: &mut Walk, context: &Context, url: &str, any: &Any) -> Result<Option<Vec<Step>>> {
+    let steps = steps(walk, context, url, any)?;
+    let is_done = |step: &Step| {
+        context.role == Role::Caller || matches!(step, Step::Filter(Filter::Authorize(_)))
+    };
+    Ok(steps.filter(|steps| steps.iter().all(is_done)))
+}
+
 /// What a filter does; none: it is not known.
-fn steps(walk: &mut Walk, url: &str, any: &Any) -> Result<Option<Vec<Step>>> {
+fn steps(walk: &mut Walk, context: &Context, url: &str, any: &Any) -> Result<Option<Vec<Step>>> {
     let Some(name) = url.strip_prefix(HTTP) else { return Ok(None) };
     Ok(Some(match name {
         "fault.v3.HTTPFault" => {
@@ -165,7 +176,7 @@ fn steps(walk: &mut Walk, url: &str, any: &Any) -> Result<Option<Vec<Step>>> {
         }
         "rbac.v3.RBAC" => {
             let pb: Rbac = walk.unpack("", any)?;
-            rbac::filters(walk, &pb)?.into_iter().map(Step::Filter).collect()
+            rbac::filters(walk, context, &pb)?.into_iter().map(Step::Filter).collect()
         }
         "stateful_session.v3.StatefulSession" => {
             let pb: StatefulSession = walk.unpack("", any)?;
@@ -193,6 +204,15 @@ fn steps(walk: &mut Walk, url: &str, any: &Any) -> Result<Option<Vec<Step>>> {
         }
         _ => return Ok(None),
     }))
+}
+
+/// Whether what the nearest level of routes says of a filter that all levels add to comes last.
+fn nearest_last(walk: &mut Walk, url: &str, any: &Any) -> Result<bool> {
+    if url.strip_prefix(HTTP) != Some("header_mutation.v3.HeaderMutation") {
+        return Ok(false);
+    }
+    let pb: HeaderMutation = walk.unpack("typed_config", any)?;
+    Ok(pb.most_specific_header_mutations_wins)
 }
 
 fn edits(walk: &mut Walk, pb: Option<&Mutations>) -> Result<Vec<Step>> {
@@ -260,7 +280,7 @@ fn override_of(walk: &mut Walk, context: &Context, any: &Any) -> Result<Option<O
             let RbacPerRoute { rbac } = walk.unpack("", &any)?;
             match rbac {
                 Some(rbac) => {
-                    of(rbac::filters(walk, &rbac)?.into_iter().map(Step::Filter).collect())
+                    of(rbac::filters(walk, context, &rbac)?.into_iter().map(Step::Filter).collect())
                 }
                 // Without rules, nobody is asked.
                 None => Some(Override::Disabled),
@@ -295,9 +315,10 @@ fn override_of(walk: &mut Walk, context: &Context, any: &Any) -> Result<Option<O
         }
         "header_mutation.v3.HeaderMutationPerRoute" => {
             let HeaderMutationPerRoute { mutations } = walk.unpack("", &any)?;
-            of(edits(walk, mutations.as_ref())?)
+            //= Envoy HeaderMutationPerRoute: mutations of all levels are evaluated
+            Some(Override::More(vec![edits(walk, mutations.as_ref())?]))
         }
-        _ => match steps(walk, &url, &any)? {
+        _ => match steps(walk, context, &url, &any)? {
             Some(steps) => Some(Override::Steps(steps)),
             None if is_optional => {
                 walk.note("", format!("{url} is not supported yet: is left out"));

@@ -29,9 +29,9 @@ use super::{
     routes::{add_upgrade, routes, tags, upgrade},
     walk::{IGNORED, Result, Walk},
 };
-use crate::config::{Policy, Tracing};
+use crate::config::{Policy, Role, Tracing};
 
-const MANAGER: &str =
+pub(super) const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 /// Envoy's idle time of a stream where nothing is said.
 const IDLE: Duration = Duration::from_secs(300);
@@ -58,7 +58,7 @@ pub(super) fn listener(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Li
     Ok(read)
 }
 
-fn listens_at(address: Option<&Address>) -> Option<SocketAddr> {
+pub(super) fn listens_at(address: Option<&Address>) -> Option<SocketAddr> {
     let Some(address::Address::SocketAddress(socket)) = address?.address.as_ref() else {
         return None;
     };
@@ -84,12 +84,19 @@ fn of_chains(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Listener> {
             });
         }
     }
-    let reason = "must have an HttpConnectionManager: other protocols are not supported yet";
+    let reason = "must have an HttpConnectionManager: TCP, and TLS that is passed through, are not \
+                  supported yet. Istio's ports named `tcp`, `tls` and `https` are of this kind: name \
+                  one that speaks HTTP `http`, and say its TLS in a DestinationRule";
     walk.refuse("filter_chains", pb.filter_chains.len(), reason)
 }
 
-fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> Result<Listener> {
-    if context.dialect == Dialect::Proxyless {
+pub(super) fn manager_of(
+    walk: &mut Walk,
+    context: &Context,
+    name: &str,
+    pb: &Manager,
+) -> Result<Listener> {
+    if context.dialect == Dialect::Proxyless || context.role == Role::Receiver {
         //= gRFC A41: who calls is never read from headers
         if pb.xff_num_trusted_hops != 0 {
             return walk.refuse("xff_num_trusted_hops", pb.xff_num_trusted_hops, "must be 0");
@@ -106,7 +113,9 @@ fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> R
                     return walk.refuse("route_config_name", "", "must not be empty");
                 }
                 match config_source {
-                    Some(source) => from_the_stream(walk, "config_source", source)?,
+                    Some(source) => {
+                        from_the_stream(walk, context.dialect, "config_source", source)?;
+                    }
                     None => return walk.refuse("config_source", "none", "must be `ads` or `self`"),
                 }
                 Ok(RoutesFrom::Named(route_config_name.as_str().into()))

@@ -1,7 +1,8 @@
 //! Who may call (RBAC, gRFC A41), as rules of authorisation.
 //!
-//! They are asked where calls are made. What of them only the receiving side could know (addresses,
-//! ports) refuses the filter: a rule that never matches would deny nobody.
+//! Where they are asked where calls are made, what only the receiving side could know (addresses,
+//! ports) refuses the filter: a rule that never matches would deny nobody. Where calls come in, all that gRFC
+//! A41 has is read, and what it has not refuses.
 
 use std::collections::HashMap;
 
@@ -17,23 +18,38 @@ use envoy_types::pb::envoy::{
         route::v3::HeaderMatcher,
     },
     extensions::filters::http::rbac::v3::Rbac,
-    r#type::matcher::v3::{PathMatcher, path_matcher},
+    r#type::{
+        matcher::v3::{MetadataMatcher, PathMatcher, metadata_matcher::path_segment, path_matcher},
+        v3::Int32Range,
+    },
 };
 
 use super::super::{
+    Context, Dialect,
     read::in_order,
     text,
     walk::{IGNORED, Result, Walk},
 };
 use crate::config::{
-    Action, Authorization, AuthorizationRule, Filter, HeaderMatch, IdentityMatch, PathMatch,
-    Permission, Principal, SanMatch, StringMatch,
+    Action, Authorization, AuthorizationRule, Filter, HeaderMatch, IdentityMatch, MetadataMatch,
+    PathMatch, Permission, PortRange, Principal, Role, SanMatch, StringMatch,
 };
 
 const NOT_YET: &str = "not supported yet, and it decides who may call";
+/// Headers of one hop, which are not of the request.
+const OF_HOPS: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// The filters of one: what decides, and what only reports.
-pub(super) fn filters(walk: &mut Walk, pb: &Rbac) -> Result<Vec<Filter>> {
+pub(super) fn filters(walk: &mut Walk, context: &Context, pb: &Rbac) -> Result<Vec<Filter>> {
     let Rbac {
         rules,
         rules_stat_prefix: _,
@@ -53,21 +69,24 @@ pub(super) fn filters(walk: &mut Walk, pb: &Rbac) -> Result<Vec<Filter>> {
     );
     let mut filters = Vec::new();
     if let Some(rules) = rules {
-        filters.push(Filter::Authorize(walk.within("rules", |walk| read(walk, rules, false))?));
+        filters.push(Filter::Authorize(
+            walk.within("rules", |walk| read(walk, context, rules, false))?,
+        ));
     }
     if let Some(rules) = shadow_rules {
-        filters
-            .push(Filter::Authorize(walk.within("shadow_rules", |walk| read(walk, rules, true))?));
+        filters.push(Filter::Authorize(
+            walk.within("shadow_rules", |walk| read(walk, context, rules, true))?,
+        ));
     }
     for filter in &filters {
         if let Filter::Authorize(rules) = filter {
-            walk.checked("", rules.validate("rules"))?;
+            walk.checked("", rules.validate_as(context.role, "rules"))?;
         }
     }
     Ok(filters)
 }
 
-fn read(walk: &mut Walk, pb: &Rules, is_dry: bool) -> Result<Authorization> {
+fn read(walk: &mut Walk, context: &Context, pb: &Rules, is_dry: bool) -> Result<Authorization> {
     let Rules { action, policies, audit_logging_options } = pb;
     walk.note_if(audit_logging_options.is_some(), "audit_logging_options", IGNORED);
     let (does, otherwise) = match PbAction::try_from(*action) {
@@ -78,15 +97,15 @@ fn read(walk: &mut Walk, pb: &Rules, is_dry: bool) -> Result<Authorization> {
     };
     let mut read = Authorization::default();
     read.otherwise = Some(if is_dry { Action::Allow } else { otherwise });
-    read.rules = rules(walk, policies, does, is_dry)?;
+    read.rules = rules(walk, context, policies, (does, is_dry))?;
     Ok(read)
 }
 
 fn rules(
     walk: &mut Walk,
+    context: &Context,
     policies: &HashMap<String, Policy>,
-    does: Action,
-    is_dry: bool,
+    (does, is_dry): (Action, bool),
 ) -> Result<Vec<AuthorizationRule>> {
     let mut rules = Vec::new();
     for (name, policy) in in_order(policies) {
@@ -105,8 +124,10 @@ fn rules(
             rule.name = (!name.is_empty()).then(|| name.clone());
             rule.action = does;
             rule.dry_run = is_dry;
-            rule.permissions = walk.each("permissions", permissions, permission)?;
-            rule.principals = walk.each("principals", principals, principal)?;
+            rule.permissions =
+                walk.each("permissions", permissions, |walk, it| permission(walk, context, it))?;
+            rule.principals =
+                walk.each("principals", principals, |walk, it| principal(walk, context, it))?;
             rules.push(rule);
             Ok(())
         })?;
@@ -114,44 +135,49 @@ fn rules(
     Ok(rules)
 }
 
-fn permission(walk: &mut Walk, pb: &PbPermission) -> Result<Permission> {
+fn permission(walk: &mut Walk, context: &Context, pb: &PbPermission) -> Result<Permission> {
     Ok(match &pb.rule {
         Some(Rule::Any(true)) => Permission::Any,
         Some(Rule::AndRules(set)) => {
-            Permission::All(walk.each("and_rules", &set.rules, permission)?)
+            Permission::All(
+                walk.each("and_rules", &set.rules, |walk, it| permission(walk, context, it))?,
+            )
         }
         Some(Rule::OrRules(set)) => {
-            Permission::AnyOf(walk.each("or_rules", &set.rules, permission)?)
+            Permission::AnyOf(
+                walk.each("or_rules", &set.rules, |walk, it| permission(walk, context, it))?,
+            )
         }
-        Some(Rule::NotRule(other)) => {
-            Permission::Not(Box::new(walk.within("not_rule", |walk| permission(walk, other))?))
-        }
-        Some(Rule::Header(header)) => match walk.within("header", |walk| asked(walk, header))? {
-            Asked::Method(method) => Permission::Method(method),
-            Asked::Host(text) => Permission::Host(text),
-            Asked::Path(path) => Permission::Path(path),
-            Asked::Header(header) => Permission::Header(header),
-            Asked::Not(other) => Permission::Not(Box::new(match *other {
+        Some(Rule::NotRule(other)) => Permission::Not(Box::new(
+            walk.within("not_rule", |walk| permission(walk, context, other))?,
+        )),
+        Some(Rule::Header(header)) => {
+            match walk.within("header", |walk| asked(walk, context, header))? {
                 Asked::Method(method) => Permission::Method(method),
                 Asked::Host(text) => Permission::Host(text),
                 Asked::Path(path) => Permission::Path(path),
                 Asked::Header(header) => Permission::Header(header),
-                Asked::Not(_) => return walk.refuse("header", "twice", NOT_YET),
-            })),
-        },
+                Asked::Not(other) => Permission::Not(Box::new(match *other {
+                    Asked::Method(method) => Permission::Method(method),
+                    Asked::Host(text) => Permission::Host(text),
+                    Asked::Path(path) => Permission::Path(path),
+                    Asked::Header(header) => Permission::Header(header),
+                    Asked::Not(_) => return walk.refuse("header", "twice", NOT_YET),
+                })),
+            }
+        }
         Some(Rule::UrlPath(path)) => Permission::Path(url_path(walk, path)?),
         Some(Rule::DestinationIp(range)) => Permission::DestinationIp(cidr(range)),
         Some(Rule::DestinationPort(port)) => match u16::try_from(*port) {
             Ok(port) => Permission::DestinationPort(port),
             Err(_) => return walk.refuse("destination_port", port, "must be in 0..=65535"),
         },
-        Some(Rule::DestinationPortRange(_)) => {
-            return walk.refuse("destination_port_range", "given", NOT_YET);
-        }
+        Some(Rule::DestinationPortRange(range)) => ports(walk, range)?,
         Some(Rule::RequestedServerName(text)) => {
             let (text, _) = text::text(walk, "requested_server_name", text)?;
             Permission::ServerName(text)
         }
+        Some(Rule::Metadata(pb)) if has_no_metadata(context) => Permission::Metadata(metadata(pb)),
         Some(Rule::Metadata(_)) => return walk.refuse("metadata", "given", NOT_YET),
         Some(Rule::SourcedMetadata(_)) => return walk.refuse("sourced_metadata", "given", NOT_YET),
         Some(Rule::Matcher(_)) => return walk.refuse("matcher", "given", NOT_YET),
@@ -161,35 +187,54 @@ fn permission(walk: &mut Walk, pb: &PbPermission) -> Result<Permission> {
     })
 }
 
-fn principal(walk: &mut Walk, pb: &PbPrincipal) -> Result<Principal> {
+fn principal(walk: &mut Walk, context: &Context, pb: &PbPrincipal) -> Result<Principal> {
     Ok(match &pb.identifier {
         Some(Identifier::Any(true)) => Principal::Any,
-        Some(Identifier::AndIds(set)) => Principal::All(walk.each("and_ids", &set.ids, principal)?),
-        Some(Identifier::OrIds(set)) => Principal::AnyOf(walk.each("or_ids", &set.ids, principal)?),
+        Some(Identifier::AndIds(set)) => {
+            Principal::All(walk.each("and_ids", &set.ids, |walk, it| principal(walk, context, it))?)
+        }
+        Some(Identifier::OrIds(set)) => {
+            Principal::AnyOf(
+                walk.each("or_ids", &set.ids, |walk, it| principal(walk, context, it))?,
+            )
+        }
         Some(Identifier::NotId(other)) => {
-            Principal::Not(Box::new(walk.within("not_id", |walk| principal(walk, other))?))
+            Principal::Not(Box::new(walk.within("not_id", |walk| principal(walk, context, other))?))
         }
         Some(Identifier::Authenticated(Authenticated { principal_name: None })) => {
             Principal::Authenticated
         }
         Some(Identifier::Authenticated(Authenticated { principal_name: Some(name) })) => {
             let (matcher, ignore_case) = text::text(walk, "authenticated.principal_name", name)?;
-            let mut san = SanMatch::new(matcher);
-            san.ignore_case = ignore_case;
-            Principal::Identity(IdentityMatch::San(san))
+            match context.role {
+                Role::Caller => {
+                    let mut san = SanMatch::new(matcher);
+                    san.ignore_case = ignore_case;
+                    Principal::Identity(IdentityMatch::San(san))
+                }
+                Role::Receiver if ignore_case => Principal::Name(without_case(&matcher)),
+                Role::Receiver => Principal::Name(matcher),
+            }
         }
         Some(Identifier::SourceIp(range) | Identifier::DirectRemoteIp(range)) => {
             Principal::PeerIp(cidr(range))
         }
+        //= gRFC A41: no proxy is believed, so it is the peer
+        Some(Identifier::RemoteIp(range)) if has_no_metadata(context) => {
+            Principal::PeerIp(cidr(range))
+        }
         Some(Identifier::RemoteIp(range)) => Principal::RemoteIp(cidr(range)),
         Some(Identifier::Header(header)) => {
-            match walk.within("header", |walk| asked(walk, header))? {
+            match walk.within("header", |walk| asked(walk, context, header))? {
                 Asked::Header(header) => Principal::Header(header),
                 Asked::Path(path) => Principal::Path(path),
                 _ => return walk.refuse("header.name", &header.name, NOT_YET),
             }
         }
         Some(Identifier::UrlPath(path)) => Principal::Path(url_path(walk, path)?),
+        Some(Identifier::Metadata(pb)) if has_no_metadata(context) => {
+            Principal::Metadata(metadata(pb))
+        }
         Some(Identifier::Metadata(_)) => return walk.refuse("metadata", "given", NOT_YET),
         Some(Identifier::FilterState(_)) => return walk.refuse("filter_state", "given", NOT_YET),
         Some(Identifier::SourcedMetadata(_)) => {
@@ -210,13 +255,16 @@ enum Asked {
     Not(Box<Self>),
 }
 
-fn asked(walk: &mut Walk, pb: &HeaderMatcher) -> Result<Asked> {
+fn asked(walk: &mut Walk, context: &Context, pb: &HeaderMatcher) -> Result<Asked> {
     let header = text::header(walk, pb)?;
     let name = header.name.to_ascii_lowercase();
     if !name.starts_with(':') && name != "host" {
         //= gRFC A41: what gRPC itself sets is not asked for
         if name.starts_with("grpc-") {
             return walk.refuse("name", &header.name, "is gRPC's own");
+        }
+        if context.role == Role::Receiver && OF_HOPS.contains(&name.as_str()) {
+            return walk.refuse("name", &header.name, "is of one hop");
         }
         return Ok(Asked::Header(header));
     }
@@ -225,11 +273,8 @@ fn asked(walk: &mut Walk, pb: &HeaderMatcher) -> Result<Asked> {
             Asked::Method(method.clone())
         }
         (":authority" | "host", matcher) => Asked::Host(matcher.clone()),
-        (":path", StringMatch::Exact(path)) if !header.ignore_case => {
-            Asked::Path(PathMatch::Exact(path.clone()))
-        }
-        (":path", StringMatch::Prefix(path)) if !header.ignore_case => {
-            Asked::Path(PathMatch::StringPrefix(path.clone()))
+        (":path", matcher) if !matches!(matcher, StringMatch::Present | StringMatch::Range(_)) => {
+            Asked::Path(path_match(matcher, header.ignore_case))
         }
         _ => return walk.refuse("name", &header.name, NOT_YET),
     };
@@ -242,15 +287,83 @@ fn url_path(walk: &mut Walk, pb: &PathMatcher) -> Result<PathMatch> {
             return walk.refuse("path", "none", "must be given");
         };
         let (matcher, ignore_case) = text::text(walk, "path", matcher)?;
-        if ignore_case {
-            return walk.refuse("path.ignore_case", "true", NOT_YET);
+        Ok(path_match(&matcher, ignore_case))
+    })
+}
+
+/// A match on the whole path; what the model has no word for is a pattern.
+fn path_match(matcher: &StringMatch, ignore_case: bool) -> PathMatch {
+    match (matcher, ignore_case) {
+        (StringMatch::Exact(path), false) => PathMatch::Exact(path.clone()),
+        (StringMatch::Prefix(path), false) => PathMatch::StringPrefix(path.clone()),
+        (StringMatch::Regex(regex), _) => PathMatch::Regex(regex.clone()),
+        (matcher, ignore_case) => PathMatch::Regex(pattern(matcher, ignore_case)),
+    }
+}
+
+/// The same text without case.
+fn without_case(matcher: &StringMatch) -> StringMatch {
+    match matcher {
+        StringMatch::Regex(_) | StringMatch::Range(_) | StringMatch::Present => matcher.clone(),
+        matcher => StringMatch::Regex(pattern(matcher, true)),
+    }
+}
+
+/// A pattern of what is a text, or the beginning, end or a part of one.
+fn pattern(matcher: &StringMatch, ignore_case: bool) -> String {
+    let flags = if ignore_case { "(?is)" } else { "(?s)" };
+    match matcher {
+        StringMatch::Exact(text) => format!("{flags}{}", literal(text)),
+        StringMatch::Prefix(text) => format!("{flags}{}.*", literal(text)),
+        StringMatch::Suffix(text) => format!("{flags}.*{}", literal(text)),
+        StringMatch::Contains(text) => format!("{flags}.*{}.*", literal(text)),
+        StringMatch::Regex(regex) => regex.clone(),
+        StringMatch::Range(_) | StringMatch::Present => format!("{flags}.*"),
+    }
+}
+
+/// A pattern of this text alone.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if "\\.+*?()|[]{}^$#&-~".contains(letter) {
+            pattern.push('\\');
         }
-        Ok(match matcher {
-            StringMatch::Exact(path) => PathMatch::Exact(path),
-            StringMatch::Prefix(path) => PathMatch::StringPrefix(path),
-            StringMatch::Regex(regex) => PathMatch::Regex(regex),
-            _ => return walk.refuse("path", "suffix or contains", NOT_YET),
-        })
+        pattern.push(letter);
+    }
+    pattern
+}
+
+/// Whether nothing is noted about calls that come in: of a sidecar, filters that are not here would note it.
+fn has_no_metadata(context: &Context) -> bool {
+    context.role == Role::Receiver && context.dialect == Dialect::Proxyless
+}
+
+//= gRFC A41: it is never met, whatever it asks for, unless it is inverted
+fn metadata(pb: &MetadataMatcher) -> MetadataMatch {
+    let mut read = MetadataMatch::default();
+    read.namespace.clone_from(&pb.filter);
+    let keys = pb.path.iter().filter_map(|it| it.segment.as_ref());
+    read.path = keys.map(|path_segment::Segment::Key(key)| key.clone()).collect();
+    read.invert = pb.invert;
+    read
+}
+
+/// Ports from the first up to, not including, the second.
+fn ports(walk: &Walk, range: &Int32Range) -> Result<Permission> {
+    const LAST: i32 = 65_535;
+    let Int32Range { start, end } = *range;
+    let (Ok(first), true) = (u16::try_from(start), start < end && end <= LAST + 1) else {
+        let value = format!("{start}..{end}");
+        return walk.refuse("destination_port_range", value, "must hold ports, and nothing else");
+    };
+    let mut ports = PortRange::default();
+    (ports.start, ports.end) = (first, u16::try_from(end).unwrap_or(u16::MAX));
+    let last = Permission::DestinationPort(u16::MAX);
+    Ok(match (end > LAST, first) {
+        (false, _) => Permission::DestinationPorts(ports),
+        (true, u16::MAX) => last,
+        (true, _) => Permission::AnyOf(vec![Permission::DestinationPorts(ports), last]),
     })
 }
 

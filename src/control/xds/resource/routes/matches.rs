@@ -12,12 +12,17 @@ use super::super::{
     text,
     walk::{Result, Walk},
 };
-use crate::config::{self, HeaderMatch, Match, PathMatch, RuntimeFraction, StringMatch};
+use crate::config::{self, HeaderMatch, Match, PathMatch, Role, RuntimeFraction, StringMatch};
 
 const TEMPLATE: &str = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
 
 /// Reads the match of a route; false: it is never met here.
-pub(super) fn rule(walk: &mut Walk, pb: &RouteMatch, route: &mut config::Route) -> Result<bool> {
+pub(super) fn rule(
+    walk: &mut Walk,
+    role: Role,
+    pb: &RouteMatch,
+    route: &mut config::Route,
+) -> Result<bool> {
     let RouteMatch {
         case_sensitive,
         runtime_fraction,
@@ -35,6 +40,9 @@ pub(super) fn rule(walk: &mut Walk, pb: &RouteMatch, route: &mut config::Route) 
     let Some(path) = path_specifier else {
         return walk.refuse("path_specifier", "none", "must be given");
     };
+    if role == Role::Receiver {
+        known_to_proxies(walk, pb, path)?;
+    }
     if !self::path(walk, path, ignores_case, &mut read)? {
         return Ok(false);
     }
@@ -47,8 +55,9 @@ pub(super) fn rule(walk: &mut Walk, pb: &RouteMatch, route: &mut config::Route) 
     read.query = walk.each("query_parameters", query_parameters, text::query)?;
     read.cookies = walk.each("cookies", cookies, text::cookie)?;
     if grpc.is_some() {
-        let prefix = StringMatch::Prefix("application/grpc".to_owned());
-        read.headers.push(HeaderMatch::new("content-type", prefix));
+        //= Envoy Grpc::Common::hasGrpcContentType: not `application/grpc-web`
+        let grpc = StringMatch::Regex(r"application/grpc(\+.*)?".to_owned());
+        read.headers.push(HeaderMatch::new("content-type", grpc));
     }
     let fraction = walk.keyed_fraction("runtime_fraction", runtime_fraction.as_ref())?;
     read.fraction = fraction.map(|(percent, key)| RuntimeFraction { percent, key });
@@ -63,6 +72,20 @@ pub(super) fn rule(walk: &mut Walk, pb: &RouteMatch, route: &mut config::Route) 
         route.matches = vec![read];
     }
     Ok(true)
+}
+
+/// Calls that come in are of all kinds: a route that is left out would leave them to others, and their rules.
+fn known_to_proxies(walk: &Walk, pb: &RouteMatch, path: &PathSpecifier) -> Result<()> {
+    for (is_said, field) in [
+        (pb.tls_context.is_some(), "tls_context"),
+        (!pb.filter_state.is_empty(), "filter_state"),
+        (matches!(path, PathSpecifier::ConnectMatcher(_)), "connect_matcher"),
+    ] {
+        if is_said {
+            return walk.refuse(field, "given", "not supported yet where calls come in");
+        }
+    }
+    Ok(())
 }
 
 /// False: no path is one of these.

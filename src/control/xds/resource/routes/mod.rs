@@ -31,10 +31,17 @@ use super::{
     read::said,
     walk::{Bad, IGNORED, Result, Walk},
 };
-use crate::config::{self, RateDescriptor};
+use crate::{
+    config::{self, RateDescriptor, Role, WeightedCluster},
+    control::xds::bulk::LONGEST_NAME,
+};
 
+/// Where routes of calls that come in lead, if they are answered here.
+const HERE: &str = "here";
 /// Routes of one resource at most.
 const MOST_ROUTES: usize = 50_000;
+/// Clusters that one virtual host leads to: each is asked for, with its endpoints.
+const MOST_CLUSTERS: usize = 8_000;
 
 /// Reads a route configuration.
 pub(super) fn routes(
@@ -79,6 +86,21 @@ pub(super) fn routes(
     let hosts = walk.each("virtual_hosts", &pb.virtual_hosts, |walk, host| {
         virtual_host(walk, context, pb, &all, host, &mut domains)
     })?;
+    for host in &hosts {
+        let clusters = host.clusters();
+        if clusters.len() > MOST_CLUSTERS {
+            let reason =
+                format!("leads to {} clusters, and may lead to {MOST_CLUSTERS}", clusters.len());
+            return walk.refuse("virtual_hosts", &host.name, reason);
+        }
+        if let Some(name) = clusters.into_iter().find(|name| name.len() > LONGEST_NAME) {
+            let reason = format!(
+                "leads to a cluster whose name has {} bytes, and may have {LONGEST_NAME}",
+                name.len()
+            );
+            return walk.refuse("virtual_hosts", &host.name, reason);
+        }
+    }
     Ok(Routes {
         name: pb.name.as_str().into(),
         hosts,
@@ -120,11 +142,12 @@ fn virtual_host(
     let (routes, refused) = match of_host(walk, context, all, level, pb) {
         Ok(routes) => (routes, None),
         // The other hosts are none the worse for it: a sidecar is sent all of a port in one resource.
-        Err(Bad::Lacking(reason)) => {
+        Err(Bad::Lacking(reason)) if context.role == Role::Caller => {
             walk.note("", format!("it is refused; its last good routes stay, and without any its calls fail: {reason}"));
             (Vec::new(), Some(reason))
         }
-        Err(wrong @ Bad::Wrong(_)) => return Err(wrong),
+        // A route that is left out is no rule of its own either: who calls would come by another.
+        Err(bad) => return Err(bad),
     };
     Ok(VirtualHost { name: pb.name.clone(), domains: pb.domains.clone(), routes, refused })
 }
@@ -201,7 +224,9 @@ impl Host<'_> {
         };
         let mut config = config::Route::default();
         config.name = said(&pb.name);
-        if !walk.within("match", |walk| matches::rule(walk, rule, &mut config))? {
+        if !walk
+            .within("match", |walk| matches::rule(walk, self.context.role, rule, &mut config))?
+        {
             return Ok(None);
         }
         for (is_said, field) in [
@@ -220,13 +245,8 @@ impl Host<'_> {
         // The nearest says how.
         for level in [&self.level.overrides, &self.overrides, &own] {
             for (name, it) in level {
-                let above = route.overrides.get(name);
-                // What is not known takes nothing away.
-                let stays = *it == Override::Unknown
-                    && matches!(above, Some(Override::Steps(_) | Override::Enabled));
-                if !stays {
-                    route.overrides.insert(name.clone(), it.clone());
-                }
+                let said = it.over(route.overrides.get(name));
+                route.overrides.insert(name.clone(), said);
             }
         }
         self.edit(walk, pb, &mut route.config)?;
@@ -235,6 +255,7 @@ impl Host<'_> {
                 tracing::tracing(walk, pb.tracing.as_ref(), pb.decorator.as_ref())?;
         }
         match &pb.action {
+            _ if self.context.role == Role::Receiver => self.receive(pb, &mut route.config),
             Some(Action::Route(action)) => {
                 let is_routed = walk.within("route", |walk| {
                     action::route(
@@ -272,6 +293,23 @@ impl Host<'_> {
         service.routes = vec![route.config.clone()];
         walk.checked("", service.validate("route"))?;
         Ok(Some(route))
+    }
+
+    /// Where calls that come in lead on a route.
+    fn receive(&self, pb: &PbRoute, config: &mut config::Route) {
+        let is_here = match &pb.action {
+            Some(Action::NonForwardingAction(_)) => true,
+            // A sidecar forwards to whom it stands beside: that is this process.
+            Some(Action::Route(_)) => self.context.dialect == Dialect::Sidecar,
+            Some(Action::Redirect(_) | Action::DirectResponse(_) | Action::FilterAction(_))
+            | None => false,
+        };
+        if is_here {
+            config.clusters.push(WeightedCluster::new(HERE));
+        } else {
+            //= gRFC A36: a call on any other route fails, UNAVAILABLE
+            answer::nowhere(config, "the route is not answered here");
+        }
     }
 
     /// Edits of headers of all levels, in Envoy's order: the nearest first, unless it is to win.

@@ -70,6 +70,15 @@ fn service(
     filters: Vec<(&str, Any)>,
     action: RouteAction,
 ) -> (crate::config::Service, Vec<String>, Vec<String>) {
+    leveled(filters, action, Default::default())
+}
+
+/// The same; the configuration, its host and its route say this of the filters.
+fn leveled(
+    filters: Vec<(&str, Any)>,
+    action: RouteAction,
+    [of_all, of_host, of_route]: [HashMap<String, Any>; 3],
+) -> (crate::config::Service, Vec<String>, Vec<String>) {
     let filter = |(name, any): (&str, Any)| PbFilter {
         name: name.into(),
         config_type: Some(http_filter::ConfigType::TypedConfig(any)),
@@ -77,7 +86,12 @@ fn service(
     };
     let mut chain: Vec<PbFilter> = filters.into_iter().map(filter).collect();
     chain.push(filter(("router", pack_any(Router::default()))));
-    let routes = configuration(vec![host(&["*"], vec![route(prefix("/"), action)])]);
+    let mut route = route(prefix("/"), action);
+    route.typed_per_filter_config = of_route;
+    let mut host = host(&["*"], vec![route]);
+    host.typed_per_filter_config = of_host;
+    let mut routes = configuration(vec![host]);
+    routes.typed_per_filter_config = of_all;
     let manager = HttpConnectionManager {
         http_filters: chain,
         upgrade_configs: vec![ManagerUpgrade {
@@ -400,4 +414,49 @@ fn a_session_of_one_cluster_is_left_out_and_told() {
     let (service, left_out, _) = service(vec![("session", pack_any(session))], action);
     assert!(left_out[0].contains("cluster a, filter session"), "{left_out:?}");
     assert!(matches!(service.routes[0].filters[0], Filter::Session(_)), "{service:?}");
+}
+
+/// Envoy's `HeaderMutationPerRoute`: the filter's own, then all levels', the nearest first unless it is to win.
+#[test]
+fn what_levels_say_of_header_mutations_adds_up_in_order() {
+    let edits = |value: &str| {
+        let mutations = Some(appends("x-a", value));
+        HashMap::from([("edit".to_owned(), pack_any(HeaderMutationPerRoute { mutations }))])
+    };
+    for (nearest_last, wanted) in [
+        (false, [["own", "route", "host", "all", ""], ["own", "cluster", "route", "host", "all"]]),
+        (true, [["own", "all", "host", "route", ""], ["own", "all", "host", "route", "cluster"]]),
+    ] {
+        let own = HeaderMutation {
+            mutations: Some(appends("x-a", "own")),
+            most_specific_header_mutations_wins: nearest_last,
+        };
+        let action = weighted(|list| list.clusters[1].typed_per_filter_config = edits("cluster"));
+        let (service, left_out, notes) = leveled(
+            vec![("edit", pack_any(own))],
+            action,
+            [edits("all"), edits("host"), edits("route")],
+        );
+        assert_eq!((left_out.len(), notes.len()), (0, 0));
+        let route = &service.routes[0];
+        let values = |filters: &mut dyn Iterator<Item = &Filter>| -> Vec<String> {
+            let edits = filters.filter_map(|filter| match filter {
+                Filter::RequestHeaders(edit) => Some(edit),
+                Filter::Named(named) => match &named.filter {
+                    Filter::RequestHeaders(edit) => Some(edit),
+                    _ => None,
+                },
+                _ => None,
+            });
+            edits.flat_map(|edit| edit.add.iter().map(|it| it.value.clone())).collect()
+        };
+        let of_route = values(&mut route.filters.iter());
+        assert_eq!(of_route, wanted[0][..4], "{route:?}");
+        // That cluster has all of them, and none of the route's.
+        let target = &route.clusters[1];
+        assert_eq!(values(&mut target.filters.iter()), wanted[1]);
+        assert_eq!(target.overrides.len(), 4);
+        assert!(target.overrides.values().all(|it| it.disabled == Some(true)));
+        assert!(route.clusters[0].overrides.is_empty() && route.clusters[0].filters.is_empty());
+    }
 }

@@ -13,8 +13,8 @@ use envoy_types::pb::{
                 load_balancing_policy::Policy,
             },
             core::v3::{
-                ApiConfigSource, HealthStatusSet, Http2ProtocolOptions, Locality, RoutingPriority,
-                SelfConfigSource, TypedExtensionConfig,
+                HealthStatusSet, Http2ProtocolOptions, Locality, RoutingPriority, SelfConfigSource,
+                TypedExtensionConfig,
             },
         },
         extensions::{
@@ -39,7 +39,9 @@ use envoy_types::pb::{
 };
 
 use super::*;
-use crate::config::{Balancer, Discovery, Health, LocalityBalancing, Protocol, Subsetting};
+use crate::config::{
+    Balancer, Discovery, Health, LocalityBalancing, Maglev, Protocol, RingHash, Subsetting,
+};
 
 pub(super) fn list(policies: Vec<Any>) -> LoadBalancingPolicy {
     let policy = |any: Any| Policy {
@@ -146,6 +148,23 @@ fn validate_cluster_with_ring_sizes() {
     assert!(sidecar().cluster(&ring(None, None, 1)).is_ok());
     // The default of the other gives way.
     assert!(sidecar().cluster(&ring(None, Some(100), 0)).is_ok());
+}
+
+/// Another client refused clusters of these.
+#[test]
+fn rings_tables_and_chance_are_no_reason_to_refuse_a_cluster() {
+    for (policy, balancer) in [
+        (LbPolicy::RingHash, Balancer::RingHash(RingHash::default())),
+        (LbPolicy::Maglev, Balancer::Maglev(Maglev::default())),
+        (LbPolicy::Random, Balancer::Random),
+    ] {
+        for decoder in [proxyless(), sidecar()] {
+            let pb = PbCluster { lb_policy: policy.into(), ..eds("c") };
+            let read = decoder.cluster(&pb).unwrap();
+            let read = read.config.balancer.as_ref().unwrap();
+            assert_eq!(std::mem::discriminant(read), std::mem::discriminant(&balancer), "{read:?}");
+        }
+    }
 }
 
 #[test]

@@ -155,7 +155,10 @@ fn what_a_listener_must_have() {
     pb.api_listener = Some(ApiListener { api_listener: None });
     refuses(proxyless().listener(&pb), "api_listener.api_listener = none");
     pb.api_listener = None;
-    refuses(proxyless().listener(&pb), "must have an HttpConnectionManager");
+    refuses(
+        proxyless().listener(&pb),
+        "filter_chains = 0: must have an HttpConnectionManager: TCP, and TLS that is passed through",
+    );
 }
 
 #[test]

@@ -6,10 +6,13 @@ mod endpoints;
 mod envoys;
 mod listener;
 mod random;
+mod receiving;
 mod routes;
+mod rules;
 mod secrets;
 mod seeds;
 mod shown;
+mod sources;
 mod table;
 mod tls;
 
@@ -23,8 +26,12 @@ use envoy_types::{
                 cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
             },
             core::v3::{
-                Address, AggregatedConfigSource, ConfigSource, SocketAddress, address,
-                config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
+                Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource,
+                GrpcService, SocketAddress, address,
+                api_config_source::ApiType,
+                config_source::ConfigSourceSpecifier,
+                grpc_service::{EnvoyGrpc, TargetSpecifier},
+                socket_address::PortSpecifier,
             },
             endpoint::v3::{
                 ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
@@ -104,6 +111,27 @@ impl Decoder {
 fn ads() -> ConfigSource {
     ConfigSource {
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..ConfigSource::default()
+    }
+}
+
+/// A server that Envoy knows by a cluster of its own bootstrap.
+fn of_server(kind: ApiType, cluster: &str) -> ConfigSource {
+    let envoy = EnvoyGrpc { cluster_name: cluster.to_owned(), ..EnvoyGrpc::default() };
+    let service = GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(envoy)),
+        ..GrpcService::default()
+    };
+    let api = ApiConfigSource {
+        api_type: kind.into(),
+        transport_api_version: ApiVersion::V3.into(),
+        grpc_services: vec![service],
+        set_node_on_first_message_only: true,
+        ..ApiConfigSource::default()
+    };
+    ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(api)),
+        resource_api_version: ApiVersion::V3.into(),
         ..ConfigSource::default()
     }
 }

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::{super::sound::reads, *};
+use super::{
+    super::sound::{comes_in, reads},
+    *,
+};
 
 /// A message with bytes of it changed, and bytes of nothing.
 fn changed(valid: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
@@ -114,6 +117,13 @@ proptest! {
     #[test]
     fn listeners_are_read_or_refused(bytes in changed(one_listener())) {
         reads(Kind::Listener, &bytes);
+    }
+
+    #[test]
+    fn listeners_of_calls_that_come_in_are_read_or_refused(
+        bytes in changed(receiving::whole().encode_to_vec()),
+    ) {
+        comes_in(&bytes);
     }
 
     /// Any weights, priorities and health.

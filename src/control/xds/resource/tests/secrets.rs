@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::{
-    config::core::v3::{ApiConfigSource, DataSource, data_source::Specifier},
+    config::core::v3::{DataSource, data_source::Specifier},
     extensions::transport_sockets::tls::v3::{
         CertificateValidationContext, GenericSecret, SdsSecretConfig, TlsCertificate,
         common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
@@ -163,14 +163,18 @@ fn what_is_no_certificate_and_says_nobody_to_trust_is_refused() {
 fn a_secret_that_another_source_has_is_not_asked_for() {
     let mut context = tls(CertificateValidationContext::default());
     let mut secret = named("roots");
-    secret.sds_config.as_mut().unwrap().config_source_specifier =
-        Some(ConfigSourceSpecifier::ApiConfigSource(ApiConfigSource::default()));
+    secret.sds_config = Some(of_server(ApiType::Grpc, "sds-grpc"));
     common(&mut context).validation_context_type =
         Some(ValidationContextType::ValidationContextSdsSecretConfig(secret));
-    refuses(
-        proxyless().cluster(&secured(context)).map(|_| ()),
-        "roots: is no secret that is known here",
-    );
+    let pb = secured(context);
+    for decoder in [proxyless(), sidecar()] {
+        let refused = decoder.cluster(&pb).map(|_| ()).unwrap_err();
+        assert!(refused.contains("roots: is no secret that is known here"), "{refused}");
+        // What mends it is named.
+        for way in ["BootstrapBuilder::secret", "tower_mesh.secrets", "Istio::certificates_dir"] {
+            assert!(refused.contains(way), "{refused}");
+        }
+    }
 }
 
 #[test]

@@ -192,7 +192,10 @@ fn what_istio_sends_to_proxyless_clients() {
 
 #[test]
 fn what_istio_sends_to_sidecars() {
-    let secret = |name: &str| SdsSecretConfig { name: name.into(), sds_config: None };
+    let secret = |name: &str| SdsSecretConfig {
+        name: name.into(),
+        sds_config: Some(of_server(ApiType::Grpc, "sds-grpc")),
+    };
     let context = |own: &str, roots: &str| UpstreamTlsContext {
         sni: "x".into(),
         common_tls_context: Some(CommonTlsContext {

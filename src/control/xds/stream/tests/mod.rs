@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod credentials;
+mod flow_control;
 mod protocols;
 #[cfg(feature = "tls-aws-lc-rs")]
 mod secured;
@@ -18,7 +19,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use prost::Message as _;
 use tokio::runtime::Handle;
 
-use super::{Batch, Registry, Subscriber, Told};
+use super::{Batch, Registry, Subscriber, Told, one::MAX_MESSAGE_BYTES};
 use crate::{
     control::xds::{
         bootstrap::{Bootstrap, Server},

@@ -21,6 +21,7 @@ import (
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
@@ -38,6 +39,14 @@ var kinds = map[string]string{
 	resource.RouteType:    "RDS",
 	resource.ClusterType:  "CDS",
 	resource.EndpointType: "EDS",
+}
+
+// What a type is called in the log: that of secrets is known, but no cache has any.
+func short(url string) string {
+	if url == resource.SecretType {
+		return "SDS"
+	}
+	return kinds[url]
 }
 
 func must(err error) {
@@ -132,6 +141,7 @@ func caches(kind string) (cache.Cache, func(map[string][]types.Resource)) {
 }
 
 type line struct {
+	Stream  int64             `json:"stream"`
 	Node    string            `json:"node"`
 	Kind    string            `json:"kind"`
 	Names   []string          `json:"names"`
@@ -162,26 +172,26 @@ func main() {
 	}
 	told := func(it *core.Node) string { return it.GetId() }
 	callbacks := server.CallbackFuncs{
-		StreamRequestFunc: func(_ int64, it *discovery.DiscoveryRequest) error {
-			write(line{Node: told(it.Node), Kind: kinds[it.TypeUrl], Names: it.ResourceNames, Version: it.VersionInfo,
+		StreamRequestFunc: func(stream int64, it *discovery.DiscoveryRequest) error {
+			write(line{Stream: stream, Node: told(it.Node), Kind: short(it.TypeUrl), Names: it.ResourceNames, Version: it.VersionInfo,
 				Nonce: it.ResponseNonce, Error: refused(it.ErrorDetail)})
 			return nil
 		},
-		StreamDeltaRequestFunc: func(_ int64, it *discovery.DeltaDiscoveryRequest) error {
-			write(line{Node: told(it.Node), Kind: kinds[it.TypeUrl], Names: it.ResourceNamesSubscribe,
+		StreamDeltaRequestFunc: func(stream int64, it *discovery.DeltaDiscoveryRequest) error {
+			write(line{Stream: stream, Node: told(it.Node), Kind: short(it.TypeUrl), Names: it.ResourceNamesSubscribe,
 				Gone: it.ResourceNamesUnsubscribe, Initial: it.InitialResourceVersions,
 				Nonce: it.ResponseNonce, Error: refused(it.ErrorDetail)})
 			return nil
 		},
-		StreamResponseFunc: func(_ context.Context, _ int64, _ *discovery.DiscoveryRequest, it *discovery.DiscoveryResponse) {
-			write(line{Kind: kinds[it.TypeUrl], Version: it.VersionInfo, Nonce: it.Nonce, Sent: true})
+		StreamResponseFunc: func(_ context.Context, stream int64, _ *discovery.DiscoveryRequest, it *discovery.DiscoveryResponse) {
+			write(line{Stream: stream, Kind: short(it.TypeUrl), Version: it.VersionInfo, Nonce: it.Nonce, Sent: true})
 		},
-		StreamDeltaResponseFunc: func(_ int64, _ *discovery.DeltaDiscoveryRequest, it *discovery.DeltaDiscoveryResponse) {
+		StreamDeltaResponseFunc: func(stream int64, _ *discovery.DeltaDiscoveryRequest, it *discovery.DeltaDiscoveryResponse) {
 			names := []string{}
 			for _, one := range it.Resources {
 				names = append(names, one.Name)
 			}
-			write(line{Kind: kinds[it.TypeUrl], Names: names, Gone: it.RemovedResources, Nonce: it.Nonce, Sent: true})
+			write(line{Stream: stream, Kind: short(it.TypeUrl), Names: names, Gone: it.RemovedResources, Nonce: it.Nonce, Sent: true})
 		},
 	}
 	state := filepath.Join(folder, "state.json")

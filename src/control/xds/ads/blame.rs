@@ -1,0 +1,168 @@
+//! A type that a server cannot bear to be asked for: it ends the stream, which is everybody's, and so it would again
+//! on each next one (go-control-plane's `MuxCache` does of a type that it has no cache for).
+//!
+//! Who is asked for something and ends the stream right after, by a status that refuses, is counted; after so many
+//! streams in a row the type is not asked for, and all others are, for a pause that grows each time. Then it is asked
+//! for again: once on a stream that lives, and never where the server has answered it meanwhile. A server that is no
+//! better without it was not ended by it, and nothing is held against it any more.
+
+use std::time::Duration;
+
+use super::backoff;
+use crate::{control::xds::kind::Kind, core::Instant};
+
+/// Who ends a stream so soon after it was asked for something does so for that.
+const RIGHT_AFTER: Duration = Duration::from_secs(3);
+/// Streams in a row that ended so before a type is not asked for.
+const STREAMS: u32 = 3;
+/// The pauses are so many times those before a stream, and at most `LONGEST`: 10 s, 16 s and so on.
+const TIMES: u32 = 10;
+const LONGEST: Duration = Duration::from_secs(10 * 60);
+
+/// No more is repeated of what a server says. Unit: characters.
+const LONGEST_REASON: usize = 1024;
+
+/// What is held against a type.
+#[derive(Debug, Default)]
+struct Suspect {
+    /// When it was last asked for on this stream, which has said nothing of it.
+    asked_at: Option<Instant>,
+    /// Something of it is not held from this server, which therefore has something to say.
+    is_owed: bool,
+    /// How many streams it has ended.
+    streams: u32,
+    pauses: u32,
+    spared: Option<Spared>,
+}
+
+/// It is not asked for.
+#[derive(Debug)]
+struct Spared {
+    until: Instant,
+    why: String,
+}
+
+/// What is held against the types of a server.
+#[derive(Debug, Default)]
+pub(super) struct Blame([Suspect; Kind::COUNT]);
+
+/// How a stream ended that was open.
+pub(super) struct End<'a> {
+    pub(super) now: Instant,
+    /// Since when it was open.
+    pub(super) since: Instant,
+    /// A message had come.
+    pub(super) was_answered: bool,
+    /// Of gRPC.
+    pub(super) code: i32,
+    pub(super) message: &'a str,
+    /// The types of which something is wanted.
+    pub(super) wanted: [bool; Kind::COUNT],
+}
+
+// === impl Blame ===
+
+impl Blame {
+    /// A request of this type went out.
+    pub(super) fn asked(&mut self, now: Instant, kind: Kind, is_owed: bool) {
+        let suspect = &mut self.0[kind as usize];
+        suspect.asked_at = Some(now);
+        suspect.is_owed |= is_owed;
+    }
+
+    /// The server has said something of this type.
+    pub(super) fn answered(&mut self, kind: Kind) {
+        self.0[kind as usize] = Suspect::default();
+    }
+
+    /// Why a type is not asked for; nothing: it is.
+    pub(super) fn spared(&self, kind: Kind) -> Option<&str> {
+        self.0[kind as usize].spared.as_ref().map(|spared| spared.why.as_str())
+    }
+
+    /// Until when.
+    pub(super) fn until(&self, kind: Kind) -> Option<Instant> {
+        self.0[kind as usize].spared.as_ref().map(|spared| spared.until)
+    }
+
+    /// Pauses that are over.
+    pub(super) fn pass(&mut self, now: Instant) {
+        for suspect in &mut self.0 {
+            drop(suspect.spared.take_if(|spared| spared.until <= now));
+        }
+    }
+
+    /// What was of the stream is forgotten.
+    pub(super) fn lost(&mut self) {
+        for suspect in &mut self.0 {
+            (suspect.asked_at, suspect.is_owed) = (None, false);
+        }
+    }
+
+    /// A stream ended; the type that is not asked for because of that, for a while.
+    pub(super) fn ended(&mut self, end: &End<'_>) -> Option<Kind> {
+        let soon = |at: Instant| end.now.saturating_duration_since(at) <= RIGHT_AFTER;
+        for suspect in &mut self.0 {
+            // The stream outlived it.
+            if suspect.asked_at.is_some_and(|at| !soon(at)) {
+                *suspect = Suspect::default();
+            }
+        }
+        let Some(kind) = self.who(end) else {
+            self.acquit(!end.was_answered && soon(end.since));
+            return None;
+        };
+        let suspect = &mut self.0[kind as usize];
+        suspect.streams = suspect.streams.saturating_add(1);
+        if suspect.streams < STREAMS {
+            return None;
+        }
+        let pause = LONGEST.min(backoff::plain(suspect.pauses) * TIMES);
+        suspect.pauses = suspect.pauses.saturating_add(1);
+        let until = end.now.checked_add(pause)?;
+        let said: String = end.message.chars().take(LONGEST_REASON).collect();
+        let why = format!("stream ended with code {}: {said}", end.code);
+        suspect.spared = Some(Spared { until, why });
+        Some(kind)
+    }
+
+    /// The type that has ended this stream: whose URL the server names, or the one that was asked for last among those
+    /// of which it had something to say.
+    fn who(&self, end: &End<'_>) -> Option<Kind> {
+        // Without the others there is nobody to be spared.
+        let is_beside = |kind: Kind| {
+            let mut others = Kind::ALL.into_iter().filter(|other| *other != kind);
+            others.any(|other| end.wanted[other as usize] && self.spared(other).is_none())
+        };
+        let asked = Kind::ALL.into_iter().filter(|kind| {
+            end.wanted[*kind as usize]
+                && self.0[*kind as usize].asked_at.is_some()
+                && is_beside(*kind)
+        });
+        let is_named = |kind: &Kind| end.message.contains(kind.url());
+        if let Some(named) = asked.clone().find(is_named) {
+            return Some(named);
+        }
+        let owed = asked.filter(|kind| self.0[*kind as usize].is_owed);
+        owed.max_by_key(|kind| self.0[*kind as usize].asked_at).filter(|_| refuses(end.code))
+    }
+
+    /// A stream ended by none of them. `at_once`: it was no better without those that were not asked for. Otherwise
+    /// whoever answers next may be another one, and is asked.
+    fn acquit(&mut self, at_once: bool) {
+        for suspect in self.0.iter_mut().filter(|suspect| suspect.spared.is_some()) {
+            if at_once {
+                *suspect = Suspect::default();
+            } else {
+                (suspect.spared, suspect.streams) = (None, STREAMS - 1);
+            }
+        }
+    }
+}
+
+/// Whether a server says by this status that it was asked for something wrong, and not that it, or the way to it, is
+/// ill, nor that this client may not ask.
+fn refuses(code: i32) -> bool {
+    // UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL.
+    matches!(code, 2 | 3 | 5 | 9 | 12 | 13)
+}
