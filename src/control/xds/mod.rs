@@ -64,6 +64,6 @@ pub(crate) use self::{
     client::script::run as script,
     kind::Kind,
     lrs::script::run as reports,
-    resource::{beside, comes_in, reads},
+    resource::{beside, comes_in, reads, secret as read_secret},
     source::whole::run as whole,
 };
