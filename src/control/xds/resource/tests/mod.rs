@@ -1,5 +1,6 @@
 //! Resources as control planes send them. Tests after grpc-go's have its names, in words.
 
+mod absent;
 mod actions;
 mod cluster;
 mod endpoints;
