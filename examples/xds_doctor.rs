@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
 }
 
 /// Does what the arguments ask and says what comes of it; what to end with.
-async fn run(arguments: impl Iterator<Item = String>, out: &mut dyn Write) -> u8 {
+pub(crate) async fn run(arguments: impl Iterator<Item = String>, out: &mut dyn Write) -> u8 {
     match ask(arguments, out).await {
         Ok(is_well) => u8::from(!is_well),
         Err(error) => {

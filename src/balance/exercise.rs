@@ -33,8 +33,8 @@ const PAUSES: [u64; 8] =
 /// may be is not what is found out here.
 const ENDPOINTS: usize = 24;
 const RUNNING: usize = 32;
-const RING: u32 = 512;
-const TABLE: u32 = 251;
+const RING: u32 = 128;
+const TABLE: u32 = 61;
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 /// Connections that are there or not, as it is said.
