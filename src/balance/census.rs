@@ -142,6 +142,12 @@ impl<X: Upstream> Balancer<X> {
         self.view.load().all.set.iter().any(|endpoint| such(endpoint.spec()))
     }
 
+    /// Whether it has an endpoint of this address.
+    pub(crate) fn lists(&self, address: &Address) -> bool {
+        let view = self.view.load();
+        view.pins.has(&view.all.set, address)
+    }
+
     /// The index and the set agree.
     #[cfg(test)]
     pub(super) fn check(&self) {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::{self, Address, Health, Locality, Place},
-    core::{BodyEnd, Epoch, Random, Watcher as _},
+    core::{BodyEnd, Epoch, Random},
 };
 
 const SECOND: u64 = 1_000_000_000;

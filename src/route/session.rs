@@ -133,11 +133,9 @@ impl Session {
 impl Named {
     /// Any text may be the path of a socket: where sessions end, what stands behind it is its times.
     fn read(text: &str, ends: bool) -> Option<Self> {
-        if ends {
-            Self::timed(text).or_else(|| Self::plain(text))
-        } else {
-            Self::plain(text).or_else(|| Self::timed(text))
-        }
+        let (timed, plain) = (|| Self::timed(text), || Self::plain(text));
+        // What stands behind the name of a cluster is its times as well.
+        if ends || text.contains(CLUSTER) { timed().or_else(plain) } else { plain().or_else(timed) }
     }
 
     fn plain(text: &str) -> Option<Self> {

@@ -208,6 +208,12 @@ async fn a_session_stays_with_its_cluster_of_several_by_weight_while_the_route_l
     let explained = client.explain(&with(COOKIE.as_str(), &blue)).unwrap().to_string();
     assert!(explained.contains("of the session"), "{explained}");
 
+    // A cookie of before there were several says no cluster: it is where its endpoint is.
+    let plain = format!("at={}", STANDARD.encode(servers[0].socket().to_string()));
+    for _ in 0..20 {
+        assert_eq!(visit(&client, Some(&plain)).await.0, "a");
+    }
+
     // It leads there no more: another takes over, and the caller is told.
     plane.set(parted(&servers, &[("green", 1)]));
     until(|| !mesh.describe().to_string().contains("blue")).await;

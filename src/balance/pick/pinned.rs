@@ -89,6 +89,11 @@ impl Pins {
         pins
     }
 
+    /// Whether the set has this address.
+    pub(in crate::balance) fn has<X>(&self, set: &Set<X>, address: &Address) -> bool {
+        self.places(set).contains_key(address)
+    }
+
     fn places<X>(&self, set: &Set<X>) -> &HashMap<Address, u32> {
         self.places.get_or_init(|| {
             self.asked.store(true, Relaxed);

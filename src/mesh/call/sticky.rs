@@ -61,7 +61,12 @@ pub(super) fn stick<B>(
 #[cold]
 pub(in crate::mesh) fn cluster_of_session<B>(route: &Route, request: &Request<B>) -> Option<usize> {
     let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()))?;
-    let cluster = session.named(request, now(session))?.cluster?;
+    let named = session.named(request, now(session))?;
+    let Some(cluster) = named.cluster else {
+        // It was told by who had one cluster alone, or knows of none: it is where its endpoint is.
+        let has = |cluster: Arc<Cluster>| cluster.core.load().balancer.lists(&named.address);
+        return route.clusters.iter().position(|(_, target)| target.line().any(has));
+    };
     route.clusters.iter().position(|(_, target)| *target.name == *cluster)
 }
 

@@ -192,6 +192,12 @@ fn the_cluster_is_told_where_there_are_several_and_named_by_the_next_request() {
         assert_eq!(text, format!("10.0.0.1:80;cluster:outbound|80|v2;x|a.b{times}"));
         assert_eq!(told(Some(&blue), Some("outbound|80|v2;x|a.b")), None);
         assert!(told(Some(&blue), Some("green")).is_some());
+        // Who has had times, or has none any more.
+        let other = Session { idle: if ends { None } else { Some(60) }, ..cookie(None) };
+        let request = Request::get("/").header("cookie", &pair).body(()).unwrap();
+        if let Some(named) = other.named(&request, 7) {
+            assert_eq!(named.cluster.as_deref(), Some("outbound|80|v2;x|a.b"));
+        }
         // One cluster alone is not named, and a name of it is no news.
         assert_eq!(told(Some(&blue), None), None);
         let (_, plain) = told(None, None).unwrap();

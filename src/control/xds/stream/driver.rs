@@ -139,7 +139,7 @@ pub(super) struct Work {
 }
 
 /// A message is being worked on by a subscriber, until this is dropped.
-pub(super) struct Working(Box<dyn Fn() + Send + Sync>);
+pub(super) struct Working(pub(super) Box<dyn Fn() + Send + Sync>);
 
 pub(super) struct Driver<D: Decode> {
     client: Client<D>,
@@ -389,7 +389,7 @@ where
                 self.received(now, server, stream, number, message);
             }
             Event::Closed(Closed { code, message }) => {
-                self.live.remove(&server);
+                self.end(server);
                 self.client.closed(now, server, stream, code.into(), &message);
             }
         }
@@ -435,7 +435,7 @@ where
                 Action::Send { server, stream, request } => self.send(server, stream, request),
                 Action::Close { server, stream } => {
                     if self.live.get(&server).is_some_and(|live| live.stream == stream) {
-                        self.live.remove(&server);
+                        self.end(server);
                     }
                 }
             }
@@ -468,7 +468,7 @@ where
             live.requests.send(request);
             return;
         }
-        self.live.remove(&server);
+        self.end(server);
         let why = format!("the server does not read: {MOST_WAITING} requests wait for it");
         let code = Code::ResourceExhausted.into();
         self.client.closed(Instant::now(), server, stream, code, &why);
@@ -484,6 +484,12 @@ where
         let task = Aborted::new(self.runtime.spawn(run).abort_handle());
         let live = Live { stream, requests, worked, working: None, message: 0, _task: task };
         self.live.insert(server, live);
+    }
+
+    /// A stream is over. Who has still to work off its last message is not waited for on the next one.
+    fn end(&mut self, server: ServerId) {
+        let waited = self.live.remove(&server).and_then(|live| live.working);
+        self.late.extend(waited.into_iter().flat_map(|waited| waited.subscribers));
     }
 
     /// Reports what is to be reported now.

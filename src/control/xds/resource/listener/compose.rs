@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
 };
 
 use super::super::{
@@ -155,22 +156,68 @@ fn of_route(own: &[&HttpFilter], route: &Route) -> config::Route {
             filters.extend(steps.filter_map(|step| described(step, &route.describe)));
             continue;
         }
-        let steps: Vec<Filter> =
+        let mut steps: Vec<Filter> =
             steps.iter().filter_map(|step| described(step, &route.describe)).collect();
+        let more = reserve(filter, route, &mut steps);
         for (target, overrides) in config.clusters.iter_mut().zip(&route.of_clusters) {
-            if let Some(said) = overrides.get(&filter.name) {
-                change(target, said, filter, &steps, route);
+            match overrides.get(&filter.name) {
+                Some(Override::More(levels)) => {
+                    add(target, levels, filter, &steps, &more);
+                }
+                Some(said) => change(target, said, filter, &steps, route),
+                None => {}
             }
         }
         for (place, step) in steps.into_iter().enumerate() {
             let mut named = NamedFilter::new(name(filter, place), step);
-            named.disabled = !is_on;
+            named.disabled = !is_on || more.contains(&place);
             filters.push(Filter::Named(Box::new(named)));
         }
     }
     filters.append(&mut config.filters);
     config.filters = filters;
     config
+}
+
+/// Makes room among the steps of a filter for what clusters of the route add to it: they are nearer than
+/// all else. One place for each kind that any of them adds, where the others do nothing.
+fn reserve(filter: &HttpFilter, route: &Route, steps: &mut Vec<Filter>) -> Range<usize> {
+    let mut kinds: Vec<Filter> = Vec::new();
+    for said in route.of_clusters.iter().filter_map(|it| it.get(&filter.name)) {
+        let Override::More(levels) = said else { continue };
+        for step in levels.iter().flatten() {
+            let Some(step) = described(step, &route.describe) else { continue };
+            if !kinds.iter().any(|kind| kind.name() == step.name()) {
+                kinds.push(step);
+            }
+        }
+    }
+    let start = if filter.nearest_last { steps.len() } else { filter.steps.len().min(steps.len()) };
+    let reserved = start..start + kinds.len();
+    steps.splice(start..start, kinds);
+    reserved
+}
+
+/// What a cluster of a route adds to a filter, of which these are the steps, at the places that are
+/// reserved for it. It turns the filter on.
+fn add(
+    target: &mut WeightedCluster,
+    levels: &[Vec<Step>],
+    filter: &HttpFilter,
+    steps: &[Filter],
+    reserved: &Range<usize>,
+) {
+    let mut own: Vec<Filter> =
+        levels.iter().flatten().filter_map(|step| described(step, &[])).collect();
+    for (place, step) in steps.iter().enumerate() {
+        let mut changed = FilterOverride::default();
+        if reserved.contains(&place) {
+            let Some(at) = own.iter().position(|own| own.name() == step.name()) else { continue };
+            changed.filter = Some(Box::new(own.remove(at)));
+        }
+        changed.disabled = Some(false);
+        target.overrides.insert(name(filter, place), changed);
+    }
 }
 
 /// What a cluster of a route makes of a filter, of which these are the steps on the route.
@@ -185,23 +232,8 @@ fn change(
         Override::Steps(own) => {
             own.iter().filter_map(|step| described(step, &route.describe)).collect()
         }
-        // Before and behind what the route's levels add.
-        Override::More(_) => {
-            let said = said.over(route.overrides.get(&filter.name));
-            let Override::More(levels) = said else { return };
-            let all = filter.with(&levels);
-            let all: Vec<Filter> =
-                all.iter().filter_map(|step| described(step, &route.describe)).collect();
-            for place in 0..steps.len() {
-                let mut changed = FilterOverride::default();
-                changed.disabled = Some(true);
-                target.overrides.insert(name(filter, place), changed);
-            }
-            target.filters.splice(0..0, all);
-            return;
-        }
-        // It says nothing.
-        Override::Unknown => return,
+        // It says nothing in a filter's place.
+        Override::Unknown | Override::More(_) => return,
         Override::Disabled | Override::Enabled => Vec::new(),
     };
     for (place, step) in steps.iter().enumerate() {

@@ -246,7 +246,7 @@ fn what_is_absent_of_a_cluster_is_a_default_or_a_reason() {
             };
             assert!(is_so, "{what}: {told:?} is not {expected:?} ({source})");
             // And what is valid is run so.
-            super::super::sound::reads(Kind::Cluster, &pb.encode_to_vec());
+            sound::reads(Kind::Cluster, &pb.encode_to_vec());
         }
     }
 }
@@ -266,7 +266,7 @@ fn an_endpoint_without_a_weight_has_one_and_a_locality_without_has_none() {
     for (decoder, beside) in [(sidecar(), 2), (proxyless(), 1)] {
         let read = |groups: Vec<LocalityLbEndpoints>| {
             let pb = assignment("c", groups);
-            super::super::sound::reads(Kind::Endpoints, &pb.encode_to_vec());
+            sound::reads(Kind::Endpoints, &pb.encode_to_vec());
             decoder.endpoints(&pb).unwrap()
         };
         let alone = read(vec![group("a", None, 1), group("b", None, 2)]);

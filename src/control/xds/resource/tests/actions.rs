@@ -394,9 +394,12 @@ fn what_a_cluster_adds_of_another_kind_is_its_own() {
         ("edit", pack_any(HeaderMutation::default())),
     ];
     let (service, _, _) = service(filters, action);
-    let own: Vec<_> = service.routes[0].clusters[1].filters.iter().map(Filter::name).collect();
-    assert!(own.contains(&"authorize") && own.contains(&"request_headers"), "{own:?}");
-    assert!(service.routes[0].clusters[0].filters.is_empty());
+    let clusters = &service.routes[0].clusters;
+    let own: Vec<_> = clusters[1].filters.iter().map(Filter::name).collect();
+    assert_eq!(own, ["authorize"]);
+    let edit = clusters[1].overrides["edit"].filter.as_deref();
+    assert_eq!(edit.map(Filter::name), Some("request_headers"));
+    assert!(clusters[0].filters.is_empty() && clusters[0].overrides.is_empty());
 }
 
 #[test]
@@ -416,7 +419,8 @@ fn a_session_of_one_cluster_is_left_out_and_told() {
     assert!(matches!(service.routes[0].filters[0], Filter::Session(_)), "{service:?}");
 }
 
-/// Envoy's `HeaderMutationPerRoute`: the filter's own, then all levels', the nearest first unless it is to win.
+/// Envoy's `HeaderMutationPerRoute`: the filter's own, then all levels', the nearest first unless it is to win;
+/// all of it where the filter stands.
 #[test]
 fn what_levels_say_of_header_mutations_adds_up_in_order() {
     let edits = |value: &str| {
@@ -431,32 +435,37 @@ fn what_levels_say_of_header_mutations_adds_up_in_order() {
             mutations: Some(appends("x-a", "own")),
             most_specific_header_mutations_wins: nearest_last,
         };
-        let action = weighted(|list| list.clusters[1].typed_per_filter_config = edits("cluster"));
+        let action = weighted(|list| {
+            list.clusters[1].typed_per_filter_config = edits("cluster");
+            list.clusters[1].typed_per_filter_config.insert("fault".into(), pack_any(abort(418)));
+        });
         let (service, left_out, notes) = leveled(
-            vec![("edit", pack_any(own))],
+            vec![("edit", pack_any(own)), ("fault", pack_any(abort(503)))],
             action,
             [edits("all"), edits("host"), edits("route")],
         );
         assert_eq!((left_out.len(), notes.len()), (0, 0));
         let route = &service.routes[0];
-        let values = |filters: &mut dyn Iterator<Item = &Filter>| -> Vec<String> {
-            let edits = filters.filter_map(|filter| match filter {
-                Filter::RequestHeaders(edit) => Some(edit),
-                Filter::Named(named) => match &named.filter {
-                    Filter::RequestHeaders(edit) => Some(edit),
-                    _ => None,
-                },
-                _ => None,
+        // What is done for a cluster, in order: edits by their value.
+        let of_cluster = |target: usize| -> Vec<String> {
+            let overrides = &route.clusters[target].overrides;
+            let steps = route.filters.iter().filter_map(|filter| {
+                let Filter::Named(named) = filter else { panic!("{filter:?}") };
+                let said = overrides.get(&named.name);
+                let is_off = said.and_then(|it| it.disabled).unwrap_or(named.disabled);
+                let own = said.and_then(|it| it.filter.as_deref());
+                (!is_off).then(|| match own.unwrap_or(&named.filter) {
+                    Filter::RequestHeaders(edit) => edit.add[0].value.clone(),
+                    other => other.name().to_owned(),
+                })
             });
-            edits.flat_map(|edit| edit.add.iter().map(|it| it.value.clone())).collect()
+            steps.collect()
         };
-        let of_route = values(&mut route.filters.iter());
-        assert_eq!(of_route, wanted[0][..4], "{route:?}");
-        // That cluster has all of them, and none of the route's.
-        let target = &route.clusters[1];
-        assert_eq!(values(&mut target.filters.iter()), wanted[1]);
-        assert_eq!(target.overrides.len(), 4);
-        assert!(target.overrides.values().all(|it| it.disabled == Some(true)));
-        assert!(route.clusters[0].overrides.is_empty() && route.clusters[0].filters.is_empty());
+        let all = |edits: &[&str]| -> Vec<String> {
+            edits.iter().copied().chain(["fault"]).map(str::to_owned).collect()
+        };
+        assert_eq!(of_cluster(0), all(&wanted[0][..4]), "{route:?}");
+        assert_eq!(of_cluster(1), all(&wanted[1]), "{route:?}");
+        assert!(route.clusters.iter().all(|it| it.filters.is_empty()));
     }
 }
