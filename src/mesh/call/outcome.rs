@@ -118,7 +118,7 @@ impl PathProj<'_> {
     }
 
     pub(super) fn failed(&mut self, met: Met, error: Error) -> Step {
-        self.trace_failure(error.kind());
+        self.trace_failure(error.kind(), error.grpc_code());
         if error.refusal().is_some() {
             self.refund();
         }
@@ -202,7 +202,7 @@ impl PathProj<'_> {
             }
             _ => {}
         }
-        self.trace_failure(ErrorKind::Timeout);
+        self.trace_failure(ErrorKind::Timeout, ErrorKind::Timeout.grpc_code());
         let mut error = Error::new(ErrorKind::Timeout, phase);
         let mut place = "";
         if matches!(*self.state, State::Faulty(_)) {
