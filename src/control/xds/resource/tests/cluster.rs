@@ -343,7 +343,25 @@ fn validate_cluster_with_circuit_breaking() {
         None
     );
     let pb = with(vec![thresholds(RoutingPriority::Default, wrapped(0))]);
-    refuses(proxyless().cluster(&pb), "circuit_breakers.thresholds.max_requests = 0");
+    // None at all is a limit, too: the plane shuts the cluster.
+    let read = proxyless().cluster(&pb).unwrap();
+    assert_eq!(read.config.breakers.as_ref().unwrap().max_requests, Some(0));
+    let shut = Thresholds {
+        max_connections: wrapped(0),
+        max_pending_requests: wrapped(0),
+        max_retries: wrapped(0),
+        ..Thresholds::default()
+    };
+    let breakers = CircuitBreakers {
+        thresholds: vec![shut.clone()],
+        per_host_thresholds: vec![shut],
+        ..CircuitBreakers::default()
+    };
+    let pb = PbCluster { circuit_breakers: Some(breakers), ..eds("c") };
+    let read = sidecar().cluster(&pb).unwrap();
+    let read = read.config.breakers.as_ref().unwrap();
+    assert_eq!((read.max_connections, read.max_pending), (Some(0), Some(0)));
+    assert_eq!((read.max_retries, read.max_connections_per_endpoint), (Some(0), Some(0)));
 }
 
 pub(super) fn aggregate(clusters: &[&str]) -> PbCluster {
