@@ -132,6 +132,29 @@ async fn an_endpoint_without_a_connection_gets_one_whatever_the_limit() {
     }
 }
 
+#[tokio::test]
+async fn clusters_that_share_a_count_are_full_together_each_by_its_own_limit() {
+    let slow = Slow::start().await;
+    let limited = |most| {
+        breakers(|it| (it.max_requests, it.shared) = (Some(most), Some("these alone".into())))
+    };
+    let (_mesh, two) = mesh(cluster([&slow.server], limited(2))).await;
+    let (_other, three) = mesh(cluster([&slow.server], limited(3))).await;
+    let (_apart, alone) =
+        mesh(cluster([&slow.server], breakers(|it| it.max_requests = Some(1)))).await;
+    let mut calls: Vec<_> =
+        [&two, &three, &alone].map(|client| tokio::spawn(fetch(client, get("/")))).into();
+    until(|| slow.server.requests() == 3).await;
+    is_refused(&fetch(&two, get("/")).await.unwrap_err(), Refusal::MaxRequests, "UO");
+    calls.push(tokio::spawn(fetch(&three, get("/"))));
+    until(|| slow.server.requests() == 4).await;
+    is_refused(&fetch(&three, get("/")).await.unwrap_err(), Refusal::MaxRequests, "UO");
+    slow.leave.add_permits(4);
+    for call in calls {
+        assert_eq!(patience(call).await.unwrap().unwrap().body(), "slow");
+    }
+}
+
 /// Envoy, gRPC: by 0 whoever configures a cluster shuts it, and opens it again by another number.
 #[tokio::test]
 async fn a_limit_of_none_shuts_the_cluster_until_it_is_raised() {
@@ -576,6 +599,8 @@ async fn what_means_nothing_here_is_refused_by_name() {
     };
     let said = refusal(breakers(pools), &[]);
     assert!(said.contains("breakers.high.max_pools = 0"), "{said}");
+    let said = refusal(breakers(|it| it.shared = Some(String::new())), &[]);
+    assert!(said.contains("breakers.shared = \"\": must not be empty"), "{said}");
     for (drops, wanted) in [
         (vec![("", 1.0)], "drops[0].category"),
         (vec![("a", 1.0), ("a", 2.0)], "drops[1].category = a: is listed twice"),

@@ -31,6 +31,10 @@ pub struct Breakers {
     pub retry_budget: Option<Box<InFlightBudget>>,
     /// The limits of calls of high priority, which are counted for themselves. Default: none.
     pub high: Option<Box<Thresholds>>,
+    /// A name by which attempts, and retries and hedges, in flight are counted: together with those of every
+    /// cluster of the process that says the same name, each under its own limits. Not empty. Default: those of
+    /// the cluster in this mesh are counted alone. Source: gRFC A32, by which clusters of xDS have one.
+    pub shared: Option<String>,
 }
 
 /// The limits of one priority.

@@ -24,7 +24,7 @@ use crate::{
     resilience::{
         breaker::Level,
         budget::{Shares, Slot},
-        limit::Limiter,
+        limit::{Limiter, Name, What},
     },
 };
 
@@ -284,5 +284,7 @@ fn breaker(config: &config::Cluster, kept: Option<&Arc<Limiter>>) -> Option<Arc<
     let breakers = config.breakers.as_ref()?;
     // A share of what is in flight needs the count, too.
     let counted = breakers.retry_budget.as_ref().map(|_| u32::MAX);
-    Some(Limiter::resized(kept, breakers.max_requests.or(counted)?))
+    let most = breakers.max_requests.or(counted)?;
+    let name = Name::of(breakers.shared.as_deref(), What::Requests, CallPriority::Default);
+    Some(Limiter::named(kept, name, most))
 }

@@ -198,7 +198,7 @@ overlay!(Http2 {
 
 overlay!(Breakers {
     one: max_requests, max_connections, max_pending, max_retries, max_connections_per_endpoint,
-        max_pools;
+        max_pools, shared;
     boxed: retry_budget, high;
 });
 

@@ -21,7 +21,11 @@ impl Checker {
             max_pools,
             retry_budget,
             high,
+            shared,
         } = breakers;
+        if shared.as_deref() == Some("") {
+            self.refuse("shared", "\"\"", "must not be empty");
+        }
         self.no_pools(*max_pools);
         if let Some(high) = high {
             self.within("high", |checker| checker.thresholds(high));

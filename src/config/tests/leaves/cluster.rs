@@ -11,6 +11,7 @@ pub(super) const RUNS: &[&str] = &[
     "clusters.a.breakers.max_connections_per_endpoint",
     "clusters.a.breakers.max_pending",
     "clusters.a.breakers.max_requests",
+    "clusters.a.breakers.shared",
     "clusters.a.discovery.dns",
     "clusters.a.discovery.dns.failure_refresh",
     "clusters.a.discovery.dns.failure_refresh_max",

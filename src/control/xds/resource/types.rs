@@ -36,7 +36,7 @@ pub(crate) struct Context {
     pub(crate) providers: BTreeMap<String, String>,
     /// The same of secrets (SDS): what the bootstrap says, and Istio's `default` and `ROOTCA`.
     pub(crate) secrets: BTreeMap<String, String>,
-    /// What tells the secrets of this control plane from those of others of these names.
+    /// What tells the secrets and counts of this control plane from those of others of these names.
     pub(crate) realm: String,
     /// The secrets that are resources (SDS), as far as they are known.
     pub(crate) given: BTreeMap<Arc<str>, Arc<Secret>>,

@@ -14,7 +14,7 @@ use envoy_types::pb::{
 };
 
 use super::super::{
-    Dialect,
+    Context, Dialect, EndpointsFrom,
     read::{bools, u32s},
     walk::{IGNORED, Result, Walk},
 };
@@ -63,6 +63,16 @@ pub(super) fn breakers(
         config.breakers = Some(breakers);
         Ok(())
     })
+}
+
+/// The count of its calls: that of every mesh of the process that this control plane tells of it.
+//= gRFC A32: a count is of a pair of the cluster and its EDS service, in the whole process
+pub(super) fn count(context: &Context, cluster: &str, endpoints: &EndpointsFrom) -> String {
+    let service = match endpoints {
+        EndpointsFrom::Eds { service_name: Some(name) } => &**name,
+        _ => "",
+    };
+    format!("xds.{}.{cluster:?}.{service:?}", context.realm)
 }
 
 fn limits(walk: &mut Walk, dialect: Dialect, pb: Option<&PbThresholds>) -> Result<Thresholds> {

@@ -310,6 +310,29 @@ fn validate_cluster_with_outlier_detection() {
 }
 
 #[test]
+fn a_count_is_of_a_plane_a_cluster_and_its_service() {
+    let shared = |decoder: &Decoder, name: &str, service: &str| {
+        let mut pb = eds(name);
+        pb.eds_cluster_config.as_mut().unwrap().service_name = service.to_owned();
+        decoder.cluster(&pb).unwrap().config.breakers.as_ref().unwrap().shared.clone().unwrap()
+    };
+    let here = proxyless();
+    assert_eq!(shared(&here, "c", "s"), r#"xds.here."c"."s""#);
+    let elsewhere = Context { realm: "elsewhere".into(), ..context(Dialect::Proxyless) };
+    let elsewhere = Decoder::new(elsewhere);
+    let others = [
+        shared(&here, "c", ""),
+        shared(&here, "c", "s"),
+        shared(&here, "d", ""),
+        shared(&here, "c.s", ""),
+        shared(&here, r#"c"."s"#, ""),
+        shared(&elsewhere, "c", ""),
+    ];
+    let names: std::collections::BTreeSet<_> = others.iter().collect();
+    assert_eq!(names.len(), others.len(), "{others:?}");
+}
+
+#[test]
 fn validate_cluster_with_circuit_breaking() {
     let thresholds = |priority: RoutingPriority, most: Option<UInt32Value>| Thresholds {
         priority: priority.into(),
