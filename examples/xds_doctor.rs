@@ -3,26 +3,25 @@
 //!
 //! ```text
 //! cargo run --example xds_doctor --features xds,testing
-//! cargo run --example xds_doctor --features xds,testing -- bootstrap.json orders.prod:8080
-//! cargo run --example xds_doctor --features xds,testing -- bootstrap.json xds:///orders 'POST /cart' -H 'x-canary: yes'
+//! cargo run --example xds_doctor --features xds -- bootstrap.json orders.prod:8080
+//! cargo run --example xds_doctor --features xds -- bootstrap.json xds:///orders 'POST /cart' -H 'x-canary: yes'
 //! ```
 //!
-//! Without arguments it starts a control plane of its own that has three clusters, and only one of them
-//! whole. It ends with 0 when all that a name needs is there, else with 1.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "an example talks and keeps short"
-)]
+//! Without arguments, and with the feature `testing`, it starts a control plane of its own that has three
+//! clusters, and only one of them whole. It ends with 0 when all that a name needs is there, with 1 when
+//! it is not, and with 2 when it is not asked rightly.
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use http::Request;
 use tokio::time::Instant;
 use tower_mesh::{
     BoxError, Client, Mesh,
-    control::xds::{Bootstrap, ResourceKind, ResourceState, ResourceStatus, Server, Status, Xds},
+    control::xds::{Bootstrap, ResourceKind, ResourceState, ResourceStatus, Status, Xds},
+};
+#[cfg(feature = "testing")]
+use tower_mesh::{
+    control::xds::Server,
     testing::xds::{AdsServer, CDS, Resource},
 };
 
@@ -46,30 +45,48 @@ struct Asked {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode, BoxError> {
-    let asked = parse()?;
-    match asked.words.as_slice() {
-        [] => sample().await,
-        [bootstrap, target] | [bootstrap, target, _] => {
-            let line = asked.words.get(2).map_or("GET /", String::as_str);
-            let mut patient = Patient::admit(Bootstrap::from_file(bootstrap)?, target)?;
-            let is_well = patient.examine().await;
-            patient.explain(line, &asked.headers);
-            if asked.json {
-                println!("{}", patient.xds.status().await.to_json());
-            }
-            Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        _ => {
-            print!("{USAGE}");
-            Ok(ExitCode::from(2))
+async fn main() -> ExitCode {
+    let code = run(std::env::args().skip(1), &mut std::io::stdout()).await;
+    ExitCode::from(code)
+}
+
+/// Does what the arguments ask and says what comes of it; what to end with.
+pub(crate) async fn run(arguments: impl Iterator<Item = String>, out: &mut dyn Write) -> u8 {
+    match ask(arguments, out).await {
+        Ok(is_well) => u8::from(!is_well),
+        Err(error) => {
+            // Who cannot be told is told by the code.
+            let _told = write!(out, "{error}\n\n{USAGE}");
+            2
         }
     }
 }
 
-fn parse() -> Result<Asked, BoxError> {
+/// Whether all is well.
+async fn ask(
+    arguments: impl Iterator<Item = String>,
+    out: &mut dyn Write,
+) -> Result<bool, BoxError> {
+    let asked = parse(arguments)?;
+    match asked.words.as_slice() {
+        #[cfg(feature = "testing")]
+        [] => sample(out).await,
+        [bootstrap, target] | [bootstrap, target, _] => {
+            let line = asked.words.get(2).map_or("GET /", String::as_str);
+            let mut patient = Patient::admit(Bootstrap::from_file(bootstrap)?, target)?;
+            let is_well = patient.examine(out).await?;
+            patient.explain(line, &asked.headers, out)?;
+            if asked.json {
+                writeln!(out, "{}", patient.xds.status().await.to_json())?;
+            }
+            Ok(is_well)
+        }
+        _ => Err("a bootstrap file, a target and perhaps a request are needed".into()),
+    }
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Asked, BoxError> {
     let mut asked = Asked::default();
-    let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "-H" => {
@@ -78,6 +95,7 @@ fn parse() -> Result<Asked, BoxError> {
                 asked.headers.push((name.trim().to_owned(), value.trim().to_owned()));
             }
             "--json" => asked.json = true,
+            option if option.starts_with('-') => return Err(format!("no option `{option}`").into()),
             _ => asked.words.push(argument),
         }
     }
@@ -107,7 +125,7 @@ impl Patient {
     }
 
     /// Tells what comes as it comes, until nothing new does. Whether all is well.
-    async fn examine(&mut self) -> bool {
+    async fn examine(&mut self, out: &mut dyn Write) -> Result<bool, BoxError> {
         let began = Instant::now();
         let mut last_change = began;
         let status = loop {
@@ -116,7 +134,7 @@ impl Patient {
                 let line = line(resource);
                 let key = (resource.kind, resource.name.clone());
                 if self.told.get(&key) != Some(&line) {
-                    println!("{:>6} ms  {line}", began.elapsed().as_millis());
+                    writeln!(out, "{:>6} ms  {line}", began.elapsed().as_millis())?;
                     self.told.insert(key, line);
                     last_change = Instant::now();
                 }
@@ -126,21 +144,27 @@ impl Patient {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        conclude(&status)
+        conclude(&status, out)
     }
 
-    fn explain(&self, line: &str, headers: &[(String, String)]) {
+    fn explain(
+        &self,
+        line: &str,
+        headers: &[(String, String)],
+        out: &mut dyn Write,
+    ) -> Result<(), BoxError> {
         let (method, path) = line.split_once(' ').unwrap_or(("GET", line));
         let mut request =
             Request::builder().method(method).uri(format!("http://{}{path}", self.name));
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        println!("\nwhere `{line}` would go:");
+        writeln!(out, "\nwhere `{line}` would go:")?;
         match request.body(()).map_err(BoxError::from).and_then(|it| Ok(self.mesh.explain(&it)?)) {
-            Ok(explanation) => println!("{explanation}"),
-            Err(error) => println!("nowhere: {error}"),
+            Ok(explanation) => writeln!(out, "{explanation}")?,
+            Err(error) => writeln!(out, "nowhere: {error}")?,
         }
+        Ok(())
     }
 }
 
@@ -172,34 +196,36 @@ fn is_settled(status: &Status) -> bool {
 }
 
 /// What is to be said of the whole.
-fn conclude(status: &Status) -> bool {
-    println!("\nnode `{}`", status.node);
+fn conclude(status: &Status, out: &mut dyn Write) -> Result<bool, BoxError> {
+    writeln!(out, "\nnode `{}`", status.node)?;
     for server in &status.servers {
         let state = if server.is_connected { "connected" } else { "not connected" };
         let why = server.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let (accepted, refused) = (server.accepted, server.refused);
-        println!(
+        writeln!(
+            out,
             "server {} {state}{why} ({accepted} resources accepted, {refused} refused)",
             server.uri
-        );
+        )?;
     }
     for note in &status.notes {
-        println!("of the bootstrap is ignored: {note}");
+        writeln!(out, "of the bootstrap is ignored: {note}")?;
     }
     let needed: Vec<_> = status.resources.iter().filter(|it| it.is_needed).collect();
     let bad = needed.iter().filter(|it| it.state != ResourceState::Acked || it.error.is_some());
     let bad: Vec<String> =
         bad.map(|it| format!("{} {} ({})", it.kind, it.name, it.state)).collect();
     if bad.is_empty() {
-        println!("all {} resources are there", needed.len());
+        writeln!(out, "all {} resources are there", needed.len())?;
     } else {
-        println!("wrong: {}", bad.join(", "));
+        writeln!(out, "wrong: {}", bad.join(", "))?;
     }
-    bad.is_empty()
+    Ok(bad.is_empty())
 }
 
 /// A control plane of our own.
-async fn sample() -> Result<ExitCode, BoxError> {
+#[cfg(feature = "testing")]
+async fn sample(out: &mut dyn Write) -> Result<bool, BoxError> {
     let plane = AdsServer::start().await?;
     plane.set([
         Resource::listener("orders", "orders-routes"),
@@ -215,22 +241,22 @@ async fn sample() -> Result<ExitCode, BoxError> {
         .node_id("orders-7f9c")
         .server(Server::insecure(plane.uri()).delta(true))
         .build()?;
-    println!("== a control plane that is not whole");
+    writeln!(out, "== a control plane that is not whole")?;
     let mut patient = Patient::admit(bootstrap, "xds:///orders")?;
-    assert!(!patient.examine().await);
+    assert!(!patient.examine(out).await?);
     let status = patient.xds.status().await;
     let state = |kind, name| status.resource(kind, name).map(|it| it.state);
     assert_eq!(state(ResourceKind::Cluster, "green"), Some(ResourceState::Nacked));
     assert_eq!(state(ResourceKind::Endpoints, "canary"), Some(ResourceState::DoesNotExist));
-    patient.explain("GET /cart", &[]);
+    patient.explain("GET /cart", &[], out)?;
 
-    println!("== the same once it has been mended");
+    writeln!(out, "== the same once it has been mended")?;
     plane.set([
         Resource::cluster("green"),
         Resource::endpoints("green", ["10.0.1.1:80".parse()?]),
         Resource::endpoints("canary", ["10.0.2.1:80".parse()?]),
     ]);
-    assert!(patient.examine().await);
-    patient.explain("GET /cart", &[]);
-    Ok(ExitCode::SUCCESS)
+    let is_well = patient.examine(out).await?;
+    patient.explain("GET /cart", &[], out)?;
+    Ok(is_well)
 }

@@ -82,6 +82,23 @@ fn asks_for(plane: &AdsServer, names: &[&str]) -> bool {
         })
 }
 
+/// Whether one stream asks for the listener and the routes of `users`, for these clusters with their
+/// endpoints, and for nothing else but what may linger.
+fn asks_for_chain_to(plane: &AdsServer, clusters: &[&str], lingering: &[&str]) -> bool {
+    let is = |kind, name: &str| asked(plane, kind) == BTreeSet::from([name.to_owned()]);
+    let leads = |kind| {
+        let asked = asked(plane, kind);
+        clusters.iter().all(|name| asked.contains(*name))
+            && asked
+                .iter()
+                .all(|name| clusters.contains(&name.as_str()) || lingering.contains(&name.as_str()))
+    };
+    plane.streams() == 1
+        && is(LDS, "users")
+        && is(RDS, "users-routes")
+        && [CDS, EDS].into_iter().all(leads)
+}
+
 /// Calls without end, one after the other in several places.
 struct Calls {
     over: Arc<AtomicBool>,
@@ -191,8 +208,9 @@ async fn one_that_is_killed_and_started_again_loses_no_call() {
 #[tokio::test]
 async fn one_that_comes_back_empty_takes_nothing_away() {
     for delta in MODES {
-        let (a, b) = (Server::named("a").await, Server::named("b").await);
         let plane = AdsServer::start().await.unwrap();
+        let tasks = Tasks::now();
+        let (a, b) = (Server::named("a").await, Server::named("b").await);
         let empty = plane.snapshot();
         plane.set(Resource::chain("users", [a.socket()]));
         let mesh = mesh(&[&plane], "emptied", delta);
@@ -208,14 +226,18 @@ async fn one_that_comes_back_empty_takes_nothing_away() {
         until_it_answers(&client, "b").await;
         patience(plane.until(|plane| asks_for(plane, &["users"]))).await;
         calls.end().await;
+        drop((mesh, client));
+        drop((a, b));
+        tasks.are_back(&[&plane]).await;
     }
 }
 
 #[tokio::test]
 async fn one_that_comes_back_stale_is_followed_and_loses_no_call() {
     for delta in MODES {
-        let (a, b) = (Server::named("a").await, Server::named("b").await);
         let plane = AdsServer::start().await.unwrap();
+        let tasks = Tasks::now();
+        let (a, b) = (Server::named("a").await, Server::named("b").await);
         plane.set(Resource::chain("users", [a.socket()]));
         let stale = plane.snapshot();
         let mesh = mesh(&[&plane], "stale", delta);
@@ -233,13 +255,27 @@ async fn one_that_comes_back_stale_is_followed_and_loses_no_call() {
         plane.restore(stale);
         plane.resume().await.unwrap();
         until_it_answers(&client, "a").await;
+        // What it has never heard of may linger, and is all that is asked for beside the chain.
+        patience(plane.until(|plane| asks_for_chain_to(plane, &["users-cluster"], &["green"])))
+            .await;
         plane.set([
             Resource::endpoints("green", [b.socket()]),
             Resource::cluster("green"),
             Resource::routes("users-routes", [("*", "green")]),
         ]);
         until_it_answers(&client, "b").await;
+        patience(plane.until(|plane| asks_for_chain_to(plane, &["green"], &["users-cluster"])))
+            .await;
         calls.end().await;
+        // A minute later nothing lingers.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(61)).await;
+        tokio::time::resume();
+        patience(plane.until(|plane| asks_for_chain_to(plane, &["green"], &[]))).await;
+        assert_eq!(body(&client).await.unwrap(), "b");
+        drop((mesh, client));
+        drop((a, b));
+        tasks.are_back(&[&plane]).await;
     }
 }
 

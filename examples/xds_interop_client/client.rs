@@ -175,14 +175,19 @@ async fn one(shared: Arc<Shared>, channel: Channel, turn: Turn, calls: Arc<Calls
             told.map(|told| shared.outcome(kind, &told, Some(&told.message.hostname)))
         }
     };
-    let outcome = outcome.unwrap_or_else(|status| {
-        if shared.options.fail_on_failed_rpc && shared.has_succeeded.load(Ordering::Relaxed) {
-            shared.failed.send_replace(Some(format!("{kind:?} failed: {status}")));
+    let (outcome, failure) = match outcome {
+        Ok(outcome) => (outcome, None),
+        Err(status) => {
+            let outcome = Outcome { kind, code: status.code(), peer: None, metadata: Vec::new() };
+            (outcome, Some(status))
         }
-        Outcome { kind, code: status.code(), peer: None, metadata: Vec::new() }
-    });
-    if outcome.code == Code::Ok {
+    };
+    if outcome.code == shared.options.expected {
         shared.has_succeeded.store(true, Ordering::Relaxed);
+    } else if shared.options.fail_on_failed_rpc && shared.has_succeeded.load(Ordering::Relaxed) {
+        let what =
+            failure.map_or_else(|| "it was answered".to_owned(), |status| status.to_string());
+        shared.failed.send_replace(Some(format!("{kind:?} failed: {what}")));
     }
     shared.ledger.ends(&turn, &outcome);
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tonic::{
-    Status,
+    Code, Status,
     metadata::{AsciiMetadataKey, AsciiMetadataValue},
 };
 
@@ -29,6 +29,7 @@ pub(crate) const FLAGS: &[&str] = &[
     "enable_csm_observability?",
     "request_payload_size",
     "response_payload_size",
+    "expect_status",
 ];
 
 /// How it runs.
@@ -47,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) stats_port: u16,
     pub(crate) request_size: usize,
     pub(crate) response_size: i32,
+    /// A call that ends otherwise has failed (`--fail_on_failed_rpc`).
+    pub(crate) expected: Code,
 }
 
 /// The calls of a turn, and their metadata.
@@ -84,6 +87,7 @@ impl Options {
             stats_port: flags.value("stats_port", 8081)?,
             request_size: flags.value("request_payload_size", 0)?,
             response_size: flags.value("response_payload_size", 0)?,
+            expected: status(flags.get("expect_status").unwrap_or("OK"))?,
         };
         if options.qps == 0 || options.channels == 0 {
             return Err("--qps and --num_channels are to be at least 1".to_owned());
@@ -155,6 +159,14 @@ impl Calls {
         calls.timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
         Ok(calls)
     }
+}
+
+/// A status by its name, as `DATA_LOSS`.
+fn status(name: &str) -> Result<Code, String> {
+    let plain = name.replace('_', "");
+    let mut all = (0..=16).map(Code::from_i32);
+    let found = all.find(|code| format!("{code:?}").eq_ignore_ascii_case(&plain));
+    found.ok_or_else(|| format!("--expect_status: `{name}` is no status of gRPC"))
 }
 
 fn kind(name: &str) -> Result<RpcType, String> {

@@ -50,16 +50,19 @@ pub(crate) fn asked<'a>(
             let code: i32 = code.parse().map_err(|_| bad(part, "error-code-NUMBER"))?;
             behaviour.end = End::Failed(Code::from_i32(code));
             break;
-        } else if let Some(retry) = part.strip_prefix("succeed-on-retry-attempt-") {
-            let retry: u32 = retry.parse().map_err(|_| bad(part, "succeed-on-retry-attempt-N"))?;
+        } else if let Some(retry) = SUCCESS.iter().find_map(|word| part.strip_prefix(*word)) {
+            let retry: u32 = retry.parse().map_err(|_| bad(part, "success-on-retry-attempt-N"))?;
             if retry == tried {
                 break;
             }
         }
-        // Other words are for other servers.
+        // The description says nothing of other words: passed over, as by grpc-go, Java and Python.
     }
     Ok(behaviour)
 }
+
+/// As gRPC's description says it, and as its programs read it.
+const SUCCESS: [&str; 2] = ["success-on-retry-attempt-", "succeed-on-retry-attempt-"];
 
 fn bad(part: &str, wanted: &str) -> Status {
     Status::invalid_argument(format!("rpc-behavior `{part}` is to be `{wanted}`"))

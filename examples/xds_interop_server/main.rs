@@ -1,4 +1,4 @@
-//! The server of gRPC's interop tests of xDS: `TestService`, health, and `XdsUpdateHealthService`, with the flags of
+//! The server of gRPC's interop tests of xDS: `TestService`, health, `XdsUpdateHealthService` and CSDS, with the flags of
 //! gRPC's own programs. It is a plain server of tonic: the mesh has no server that a control plane configures,
 //! and `--secure_mode` is refused. SIGTERM ends it when the calls on it are answered, or after five seconds.
 //!

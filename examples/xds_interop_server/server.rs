@@ -10,7 +10,7 @@ use tonic::{
     transport::{Server as Grpc, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tower_mesh::BoxError;
+use tower_mesh::{BoxError, control::xds};
 
 use crate::{
     behaviour::{self, End},
@@ -22,14 +22,21 @@ use crate::{
 };
 
 /// The flags that there are.
-pub(crate) const FLAGS: &[&str] =
-    &["port", "maintenance_port", "server_id", "host_name_override", "secure_mode?"];
+pub(crate) const FLAGS: &[&str] = &[
+    "port",
+    "maintenance_port",
+    "server_id",
+    "host_name_override",
+    "secure_mode?",
+    "enable_csm_observability?",
+    "address_type",
+];
 
 /// How it runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) port: u16,
-    /// Where health is asked and told; the same port without one.
+    /// Where health is asked and told, and CSDS; the same port without one.
     pub(crate) maintenance_port: Option<u16>,
     pub(crate) server_id: String,
     pub(crate) hostname: String,
@@ -66,6 +73,12 @@ impl Options {
                         a plain server of tonic"
                 .to_owned());
         }
+        if flags.switch("enable_csm_observability")? {
+            return Err("--enable_csm_observability: it has no exporter of its own".to_owned());
+        }
+        if let Some(other) = flags.get("address_type").filter(|&it| it != "IPV4") {
+            return Err(format!("--address_type={other}: it listens on IPv4 alone"));
+        }
         let maintenance = flags.get("maintenance_port").is_some();
         Ok(Self {
             port: flags.value("port", 8080)?,
@@ -99,6 +112,8 @@ impl Server {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("", ServingStatus::Serving).await;
         let update = Served::new(Health(reporter));
+        // It has no control plane of its own to tell of; who asks is answered, as by grpc-go's plain server.
+        let csds = xds::Status::service();
         let stop = watch::Sender::new(());
         let grpc = Grpc::builder().add_service(tests);
         let spawn = |grpc: tonic::transport::server::Router, listener| {
@@ -113,7 +128,8 @@ impl Server {
         let mut tasks = Vec::new();
         let maintenance = match options.maintenance_port {
             None => {
-                tasks.push(spawn(grpc.add_service(health).add_service(update), listener));
+                let told = grpc.add_service(health).add_service(update).add_service(csds);
+                tasks.push(spawn(told, listener));
                 address
             }
             Some(port) => {
@@ -121,6 +137,7 @@ impl Server {
                 let listener = TcpListener::bind(SocketAddr::from((host, port))).await?;
                 let maintenance = listener.local_addr()?;
                 let told = Grpc::builder().add_service(health).add_service(update);
+                let told = told.add_service(csds);
                 tasks.push(spawn(told, listener));
                 maintenance
             }

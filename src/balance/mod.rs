@@ -39,6 +39,7 @@
 // | `report/`, `sink.rs`, `probing.rs` | load reports, where they go, and the probes that ask for them |
 // | `keep.rs`, `parking.rs` | periodic work, and how a call wakes who does it |
 // | `census.rs`, `explain/` | what is told of all of it |
+// | `exercise.rs` | calls and changes of any kind, for properties and fuzz targets |
 
 mod apart;
 mod ask;
@@ -48,6 +49,8 @@ mod census;
 mod checked;
 mod decide;
 mod endpoint;
+#[cfg(all(feature = "xds", any(test, fuzzing)))]
+mod exercise;
 mod explain;
 mod flight;
 mod hash;
@@ -93,6 +96,8 @@ mod atomic {
     };
 }
 
+#[cfg(all(feature = "xds", any(test, fuzzing)))]
+pub(crate) use self::exercise::exercise;
 pub use self::explain::{
     Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
     PickExplanation, PickReason, PriorityExplanation,

@@ -11,6 +11,7 @@ mod fault;
 mod figures;
 #[cfg(any(feature = "grpc-health", feature = "orca", feature = "rls"))]
 pub(crate) mod framed;
+pub(crate) mod legible;
 #[cfg(feature = "xds")]
 mod loads;
 mod mesh_end;

@@ -13,7 +13,10 @@ use super::{
     settings::{self, By},
     spelled, stack,
 };
-use crate::config::{Policy, Security};
+use crate::{
+    config::{Policy, Security},
+    core::legible::{line, part},
+};
 
 /// Where a setting comes from; each wins over those after it.
 ///
@@ -249,8 +252,8 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, value, origin, source } = self;
         match source {
-            Some(source) => write!(f, "{name} = {value} ({source})"),
-            None => write!(f, "{name} = {value} ({origin})"),
+            Some(source) => part(f, format_args!("{name} = {value} ({source})")),
+            None => part(f, format_args!("{name} = {value} ({origin})")),
         }
     }
 }
@@ -259,40 +262,40 @@ impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_short = f.alternate();
         if is_short {
-            writeln!(f, "stack: {}", self.stack.join(" > "))?;
+            line(f, format_args!("stack: {}", self.stack.join(" > ")))?;
         } else {
-            writeln!(f, "stack, outermost first")?;
+            line(f, format_args!("stack, outermost first"))?;
             for (number, position) in self.stack.iter().enumerate() {
-                writeln!(f, "  {:2} {position}", number + 1)?;
+                line(f, format_args!("  {:2} {position}", number + 1))?;
             }
         }
-        writeln!(f, "sources: {}", self.sources.join(", "))?;
+        line(f, format_args!("sources: {}", self.sources.join(", ")))?;
         for cache in &self.caches {
-            writeln!(f, "from the cache, {cache}")?;
+            line(f, format_args!("from the cache, {cache}"))?;
         }
         for trouble in &self.cache_troubles {
-            writeln!(f, "not used: {trouble}")?;
+            line(f, format_args!("not used: {trouble}"))?;
         }
         list(f, "", &self.mesh)?;
         if !is_short || self.telemetry.iter().any(Setting::is_said) {
-            writeln!(f, "telemetry")?;
+            line(f, format_args!("telemetry"))?;
         }
         list(f, "  ", &self.telemetry)?;
         let mut told = BTreeSet::new();
         for service in &self.services {
-            writeln!(f, "service {}", service.name)?;
+            line(f, format_args!("service {}", service.name))?;
             for route in &service.routes {
                 route.tell(f, &self.stack, &mut told)?;
             }
         }
         for reason in &self.refused {
-            writeln!(f, "refused: {reason}")?;
+            line(f, format_args!("refused: {reason}"))?;
         }
         for note in &self.notes {
-            writeln!(f, "note: {note}")?;
+            line(f, format_args!("note: {note}"))?;
         }
         for doubt in &self.doubtful {
-            writeln!(f, "doubtful: {doubt}")?;
+            line(f, format_args!("doubtful: {doubt}"))?;
         }
         Ok(())
     }
@@ -307,30 +310,30 @@ impl RouteDescription {
         told: &mut BTreeSet<&'a str>,
     ) -> fmt::Result {
         let all = if self.matches.is_empty() { "(all)" } else { "(no name)" };
-        writeln!(f, "  route {}", self.name.as_deref().unwrap_or(all))?;
+        line(f, format_args!("  route {}", self.name.as_deref().unwrap_or(all)))?;
         for (number, matched) in self.matches.iter().enumerate() {
-            writeln!(f, "    {} {matched}", if number == 0 { "if" } else { "or" })?;
+            line(f, format_args!("    {} {matched}", if number == 0 { "if" } else { "or" }))?;
         }
         for (word, list) in [("of host", &self.hosts), ("filters", &self.filters)] {
             if !list.is_empty() {
-                writeln!(f, "    {word} {}", list.join(", "))?;
+                line(f, format_args!("    {word} {}", list.join(", ")))?;
             }
         }
         if self.stack != stack {
-            writeln!(f, "    calls meet: {}", self.stack.join(" > "))?;
+            line(f, format_args!("    calls meet: {}", self.stack.join(" > ")))?;
         }
         if let Some(choice) = &self.choice {
-            writeln!(f, "    to {choice}")?;
+            line(f, format_args!("    to {choice}"))?;
         }
         // They are one value, and so one line says whose it is.
         match &self.source {
-            Some(source) => writeln!(f, "    {ROUTING} ({source})")?,
-            None if !f.alternate() => writeln!(f, "    {ROUTING} ({})", self.origin)?,
+            Some(source) => line(f, format_args!("    {ROUTING} ({source})"))?,
+            None if !f.alternate() => line(f, format_args!("    {ROUTING} ({})", self.origin))?,
             None => {}
         }
         list(f, "    ", &self.settings)?;
         for cluster in &self.clusters {
-            write!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;
+            part(f, format_args!("    cluster {} by {}", cluster.name, cluster.balancer))?;
             if self.clusters.len() > 1 {
                 write!(f, ", weight {}", cluster.weight)?;
             }
@@ -338,7 +341,7 @@ impl RouteDescription {
                 writeln!(f)?;
                 cluster.tell(f)?;
             } else {
-                writeln!(f, ", as above")?;
+                line(f, format_args!(", as above"))?;
             }
         }
         Ok(())
@@ -349,19 +352,19 @@ impl ClusterDescription {
     fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         list(f, "      ", &self.settings)?;
         if let Some(age) = self.answer_age {
-            writeln!(f, "      last good answer: {:.1} s ago", age.as_secs_f64())?;
+            line(f, format_args!("      last good answer: {:.1} s ago", age.as_secs_f64()))?;
         }
         if self.answer_age.is_some() && self.endpoints.len() == 1 {
-            writeln!(f, "      one address: if it is virtual, nothing is balanced here")?;
+            line(f, format_args!("      one address: if it is virtual, nothing is balanced here"))?;
         }
         if let Some(trouble) = &self.trouble {
-            writeln!(f, "      {trouble}")?;
+            line(f, format_args!("      {trouble}"))?;
         }
         for place in &self.places {
-            writeln!(f, "      {place}")?;
+            line(f, format_args!("      {place}"))?;
         }
         for endpoint in &self.endpoints {
-            writeln!(f, "      {endpoint}")?;
+            line(f, format_args!("      {endpoint}"))?;
         }
         Ok(())
     }
@@ -374,7 +377,7 @@ const ROUTING: &str = "matches, hosts and clusters";
 fn list(f: &mut fmt::Formatter<'_>, indent: &str, settings: &[Setting]) -> fmt::Result {
     let is_short = f.alternate();
     for setting in settings.iter().filter(|setting| !is_short || setting.is_said()) {
-        writeln!(f, "{indent}{setting}")?;
+        line(f, format_args!("{indent}{setting}"))?;
     }
     Ok(())
 }

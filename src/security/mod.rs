@@ -35,6 +35,7 @@ mod bundle;
 #[cfg(any(feature = "file", feature = "xds"))]
 mod bundle_map;
 mod certificate;
+mod ciphers;
 mod client;
 mod error;
 mod expected;
@@ -56,8 +57,6 @@ mod verifier;
 
 use std::time::SystemTime;
 
-#[cfg(feature = "xds")]
-pub(crate) use self::policy::judge;
 pub use self::{
     bundle::{DangerousTrust, Trust},
     error::{TlsError, TlsErrorKind},
@@ -67,6 +66,8 @@ pub use self::{
     spiffe::{SpiffeId, TrustDomain},
     trust::{Roots, TrustPublisher, Verify},
 };
+#[cfg(feature = "xds")]
+pub(crate) use self::{ciphers::leave_out, policy::judge};
 pub(crate) use self::{
     client::ClientTls,
     expected::name_to_ask_for,

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{
-    CipherSuite, NamedGroup, SupportedProtocolVersion,
+    SupportedProtocolVersion,
     crypto::CryptoProvider,
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
 
 use super::{
-    IdentityHandle, Provider, TlsError, TlsErrorKind, TrustHandle,
+    IdentityHandle, Provider, TlsError, TlsErrorKind, TrustHandle, ciphers,
     expected::{self, Expected},
     identity::Own,
     pools::Pools,
@@ -324,36 +324,36 @@ pub(crate) fn judge(security: &ClusterSecurity) -> Result<(), ConfigErrors> {
         errors.push(ConfigError::new("sni", name, "must be a DNS name"));
     }
     for name in &security.ciphers {
-        if !CIPHERS.iter().any(|(_, iana, openssl)| name == iana || name == openssl) {
+        if ciphers::suite(name).is_none() {
             errors.push(ConfigError::new("ciphers", name, "is not offered by rustls"));
         }
     }
     for name in &security.groups {
-        if !GROUPS.iter().any(|(_, names)| names.contains(&name.as_str())) {
+        if ciphers::group(name).is_none() {
             errors.push(ConfigError::new("groups", name, "is not offered by rustls"));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-/// The provider with these suites and groups alone.
+/// The provider with these suites and groups alone. Those that are well known, and that rustls never offers,
+/// count for nothing as long as others are left.
 fn narrowed(
     provider: &Provider,
-    ciphers: &[String],
+    suites: &[String],
     groups: &[String],
     errors: &mut Vec<ConfigError>,
 ) -> Provider {
-    if ciphers.is_empty() && groups.is_empty() {
+    if suites.is_empty() && groups.is_empty() {
         return Arc::clone(provider);
     }
     let mut narrow = CryptoProvider::clone(provider);
-    if !ciphers.is_empty() {
+    if !suites.is_empty() {
         // Those of TLS 1.3 stay: the setting speaks of 1.2.
         narrow.cipher_suites.retain(|suite| suite.tls13().is_some());
-        for name in ciphers {
-            let suite = CIPHERS.iter().find(|(_, iana, openssl)| name == iana || name == openssl);
-            let suite = suite.and_then(|(suite, ..)| {
-                provider.cipher_suites.iter().find(|offered| offered.suite() == *suite)
+        for name in ciphers::without_foreign(suites, ciphers::is_foreign_suite) {
+            let suite = ciphers::suite(name).and_then(|suite| {
+                provider.cipher_suites.iter().find(|offered| offered.suite() == suite)
             });
             match suite {
                 Some(suite) => narrow.cipher_suites.push(*suite),
@@ -363,10 +363,9 @@ fn narrowed(
     }
     if !groups.is_empty() {
         narrow.kx_groups.clear();
-        for name in groups {
-            let group = GROUPS.iter().find(|(_, names)| names.contains(&name.as_str()));
-            let group = group.and_then(|(group, _)| {
-                provider.kx_groups.iter().find(|offered| offered.name() == *group)
+        for name in ciphers::without_foreign(groups, ciphers::is_foreign_group) {
+            let group = ciphers::group(name).and_then(|group| {
+                provider.kx_groups.iter().find(|offered| offered.name() == group)
             });
             match group {
                 Some(group) => narrow.kx_groups.push(*group),
@@ -379,44 +378,3 @@ fn narrowed(
     }
     Arc::new(narrow)
 }
-
-/// By their names of IANA and of OpenSSL.
-const CIPHERS: [(CipherSuite, &str, &str); 6] = [
-    (
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-    ),
-    (
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-    ),
-    (
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-    ),
-    (
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-    ),
-    (
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-    ),
-    (
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-        "ECDHE-RSA-CHACHA20-POLY1305",
-    ),
-];
-
-const GROUPS: [(NamedGroup, &[&str]); 4] = [
-    (NamedGroup::X25519MLKEM768, &["X25519MLKEM768"]),
-    (NamedGroup::X25519, &["X25519"]),
-    (NamedGroup::secp256r1, &["P-256", "secp256r1", "prime256v1"]),
-    (NamedGroup::secp384r1, &["P-384", "secp384r1"]),
-];

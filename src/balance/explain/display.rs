@@ -10,6 +10,7 @@ use super::types::{
     Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, PickExplanation,
     PickReason, PriorityExplanation,
 };
+use crate::core::legible::line;
 
 /// As many endpoints of a locality are told one by one.
 const EACH: usize = 12;
@@ -130,7 +131,7 @@ fn tell(f: &mut Formatter<'_>, indent: &str, endpoints: &[EndpointExplanation]) 
     sorted.sort_by(|one, other| other.share.total_cmp(&one.share));
     if endpoints.len() <= EACH {
         for endpoint in sorted {
-            writeln!(f, "{indent}{:width$}  {endpoint}", endpoint.address)?;
+            line(f, format_args!("{indent}{:width$}  {endpoint}", endpoint.address))?;
         }
         return Ok(());
     }
@@ -149,12 +150,12 @@ fn tell(f: &mut Formatter<'_>, indent: &str, endpoints: &[EndpointExplanation]) 
     }
     for ((is_out, kind), (count, few)) in kinds {
         let what = if is_out { "no: " } else { "picked in trials: " };
-        writeln!(f, "{indent}{count} {what}{kind}")?;
+        line(f, format_args!("{indent}{count} {what}{kind}"))?;
         for endpoint in &few {
-            writeln!(f, "{indent}  {:width$}  {endpoint}", endpoint.address)?;
+            line(f, format_args!("{indent}  {:width$}  {endpoint}", endpoint.address))?;
         }
         if count > few.len() {
-            writeln!(f, "{indent}  … and {} more", count - few.len())?;
+            line(f, format_args!("{indent}  … and {} more", count - few.len()))?;
         }
     }
     Ok(())
@@ -182,8 +183,8 @@ impl LocalityExplanation {
     fn tell(&self, f: &mut Formatter<'_>) -> Result {
         let Some(name) = &self.name else { return tell(f, "    ", &self.endpoints) };
         match self.share {
-            Some(share) => writeln!(f, "    {name}: {} of them", Percent(share))?,
-            None => writeln!(f, "    {name}: called as one with the others")?,
+            Some(share) => line(f, format_args!("    {name}: {} of them", Percent(share)))?,
+            None => line(f, format_args!("    {name}: called as one with the others"))?,
         }
         tell(f, "      ", &self.endpoints)
     }
@@ -242,22 +243,33 @@ impl Display for Choice {
 
 impl Display for PickExplanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        writeln!(f, "  {}", self.rule)?;
+        line(f, format_args!("  {}", self.rule))?;
         if let Some(shard) = &self.shard {
-            writeln!(f, "  it belongs to shard {shard}")?;
+            line(f, format_args!("  it belongs to shard {shard}"))?;
         }
         if let Some(named) = &self.named {
             let is = if named.is_honoured { "" } else { " not" };
-            writeln!(f, "  the call names {}, which is{is} used: {}", named.address, named.reason)?;
+            line(
+                f,
+                format_args!(
+                    "  the call names {}, which is{is} used: {}",
+                    named.address, named.reason
+                ),
+            )?;
         }
         if !self.trial.is_empty() {
             let of = self.trial.join(" or ");
-            writeln!(f, "  the next call may be a trial of {of}; if not, and for those after it:")?;
+            line(
+                f,
+                format_args!(
+                    "  the next call may be a trial of {of}; if not, and for those after it:"
+                ),
+            )?;
         }
-        writeln!(f, "  => {}", self.choice)?;
+        line(f, format_args!("  => {}", self.choice))?;
         self.priorities.iter().try_for_each(|priority| priority.tell(f))?;
         if !self.outside.is_empty() {
-            writeln!(f, "  in no priority")?;
+            line(f, format_args!("  in no priority"))?;
             tell(f, "    ", &self.outside)?;
         }
         Ok(())

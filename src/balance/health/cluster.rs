@@ -84,7 +84,7 @@ impl Health {
     }
 
     /// Endpoints that are out.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::balance) fn ejected(&self) -> u32 {
         self.ejected.count()
     }

@@ -284,35 +284,82 @@ fn a_window_counts_every_outcome_once_and_keeps_their_share_when_it_is_full() {
     }
 }
 
+/// Absent, or any number: those at the ends more often than chance has them.
+fn number() -> impl Strategy<Value = Option<u32>> {
+    let ends = prop_oneof![Just(0), Just(1), Just(u32::MAX)];
+    prop::option::of(prop_oneof![ends, 0..10_u32, any::<u32>()])
+}
+
+#[test]
+fn what_is_absent_is_its_default_written_out() {
+    let absent = rules(|config| {
+        config.success_rate = Some(SuccessRate::default());
+        config.failure_percentage = Some(FailurePercentage::default());
+    });
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let written = rules(|config| {
+        config.interval = seconds(10);
+        config.base_ejection_time = seconds(30);
+        config.max_ejection_time = seconds(300);
+        config.max_ejection_time_jitter = seconds(0);
+        config.max_ejection_percent = Some(10.0);
+        config.consecutive_5xx = Some(5);
+        config.enforcing_consecutive_5xx = Some(100);
+        config.consecutive_gateway_failure = Some(5);
+        config.enforcing_consecutive_gateway_failure = Some(0);
+        config.consecutive_local_origin_failure = Some(5);
+        config.enforcing_consecutive_local_origin_failure = Some(100);
+        config.success_rate = Some(SuccessRate {
+            enforcing: Some(100),
+            enforcing_local_origin: Some(100),
+            minimum_hosts: Some(5),
+            request_volume: Some(100),
+            stdev_factor: Some(1900),
+            ..Default::default()
+        });
+        config.failure_percentage = Some(FailurePercentage {
+            threshold: Some(85),
+            enforcing: Some(0),
+            enforcing_local_origin: Some(0),
+            minimum_hosts: Some(5),
+            request_volume: Some(50),
+            ..Default::default()
+        });
+    });
+    assert_eq!(absent, written);
+}
+
 proptest! {
     #[test]
     fn extreme_settings_neither_panic_nor_break_the_bounds(
-        times in prop::array::uniform4(any::<u64>()),
-        counts in prop::array::uniform8(any::<u32>()),
-        percents in prop::array::uniform2(prop::num::f64::ANY),
+        times in prop::array::uniform4(prop::option::of(any::<u64>())),
+        counts in prop::array::uniform10(number()),
+        percents in prop::array::uniform2(prop::option::of(prop::num::f64::ANY)),
         windows in prop::collection::vec((any::<u32>(), any::<u32>()), 0..20),
         (now, word) in (any::<u64>(), any::<u64>()),
     ) {
-        let time = |nanos| Some(Duration::from_nanos(nanos));
+        let time = |nanos: Option<u64>| nanos.map(Duration::from_nanos);
         let rules = Rules::new(&OutlierDetection {
             interval: time(times[0]),
             base_ejection_time: time(times[1]),
             max_ejection_time: time(times[2]),
             max_ejection_time_jitter: time(times[3]),
-            consecutive_5xx: Some(counts[0]),
-            max_ejection_percent: Some(percents[0]),
-            min_health_percent: Some(percents[1]),
-            min_ready_endpoints: Some(counts[1]),
+            consecutive_5xx: counts[0],
+            consecutive_gateway_failure: counts[8],
+            consecutive_local_origin_failure: counts[9],
+            max_ejection_percent: percents[0],
+            min_health_percent: percents[1],
+            min_ready_endpoints: counts[1],
             success_rate: Some(SuccessRate {
-                minimum_hosts: Some(counts[2] % 10),
-                request_volume: Some(counts[3]),
-                stdev_factor: Some(counts[4]),
+                minimum_hosts: counts[2],
+                request_volume: counts[3],
+                stdev_factor: counts[4],
                 ..Default::default()
             }),
             failure_percentage: Some(FailurePercentage {
-                threshold: Some(counts[5]),
-                minimum_hosts: Some(counts[6] % 10),
-                request_volume: Some(counts[7]),
+                threshold: counts[5],
+                minimum_hosts: counts[6],
+                request_volume: counts[7],
                 ..Default::default()
             }),
             ..Default::default()
@@ -325,6 +372,15 @@ proptest! {
             assert!(place < windows.len() && percent <= 100);
         });
         let tally = Tally::default();
+        for fault in [None, Some(Fault::Server), Some(Fault::Gateway), Some(Fault::LocalOrigin)] {
+            // What is asked for once in a row is told at every failure, and at no success.
+            let row = fault.map_or(0, |fault| rules.consecutive[fault as usize].0);
+            let told = told(&tally, &rules, &[fault]);
+            prop_assert!(told.is_empty() || fault.is_some());
+            if let (Some(fault @ (Fault::Server | Fault::Gateway)), 1) = (fault, row) {
+                prop_assert!(told.contains(&fault), "{told:?}");
+            }
+        }
         let longest = rules.time.max.saturating_add(rules.time.jitter);
         for at in [now, 0, u64::MAX, now] {
             prop_assert!(tally.ejected(at, rules.time, word) <= longest);

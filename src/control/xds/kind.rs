@@ -71,3 +71,17 @@ impl fmt::Display for Kind {
         f.write_str(self.short())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_of_metrics_lists_the_types_of_resources_and_no_other() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let row = text.lines().find(|line| line.starts_with("| `mesh.xds.resource_type` | "));
+        let listed: Vec<&str> = row.unwrap().split('`').skip(3).step_by(2).collect();
+        assert_eq!(listed, Kind::ALL.map(Kind::message));
+    }
+}

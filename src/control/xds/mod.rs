@@ -47,7 +47,7 @@ mod status;
 mod stream;
 
 pub use self::{
-    bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls},
+    bootstrap::{Bootstrap, BootstrapBuilder, CallCredentials, Dialect, Istio, Server, ServerTls},
     kind::Kind as ResourceKind,
     resource::{
         Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
@@ -64,6 +64,6 @@ pub(crate) use self::{
     client::script::run as script,
     kind::Kind,
     lrs::script::run as reports,
-    resource::{beside, comes_in, reads},
+    resource::{beside, comes_in, reads, secret as read_secret},
     source::whole::run as whole,
 };

@@ -264,6 +264,7 @@ pub(super) fn context(bootstrap: &Bootstrap) -> Context {
         trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
         providers,
         secrets,
+        trust_domain: bootstrap.node.trust_domain().map(Arc::from),
         realm: realm(bootstrap),
         given: BTreeMap::new(),
     }

@@ -5,6 +5,7 @@ use crate::config::{Protocol, TlsVersion};
 
 const CART: &str = "spiffe://prod.example/ns/shop/sa/cart";
 const WEB: &str = "spiffe://prod.example/ns/shop/sa/web";
+const OFFERED: &str = "ECDHE-ECDSA-AES128-GCM-SHA256";
 
 #[tokio::test]
 async fn a_dns_name_is_proved_by_a_chain() {
@@ -167,6 +168,22 @@ async fn groups_and_ciphers_are_kept_to() {
     assert_eq!(error.kind(), TlsErrorKind::Incompatible);
 }
 
+/// What rustls never offers can never be chosen: to leave it out is the stricter reading.
+#[tokio::test]
+async fn names_that_others_know_count_for_nothing_beside_those_that_are_offered() {
+    let ca = Ca::new("root");
+    let leaf = ca.issue(&Ask::none().dns("cart.prod"));
+    let sources = Sources::trusting(&[&ca]);
+    let base = || sources.policy(&[exact("cart.prod")]);
+    let ciphers = vec!["AES128-GCM-SHA256".into(), OFFERED.into()];
+    let old = Server::with(&leaf, &Terms { versions: TLS_1_2, ..Terms::default() });
+    call(&ClientTls::new(Policy { ciphers, ..base() }).unwrap(), &old).await.unwrap();
+    let groups = vec!["P-521".into(), "P-384".into()];
+    let tls = ClientTls::new(Policy { groups, ..base() }).unwrap();
+    let made = call(&tls, &Server::new(&leaf)).await.unwrap();
+    assert_eq!(made.met.group, "secp384r1");
+}
+
 #[cfg(feature = "tls-aws-lc-rs")]
 #[tokio::test]
 async fn the_post_quantum_exchange_is_preferred() {
@@ -279,6 +296,12 @@ fn a_policy_that_cannot_be_kept_to_is_refused_by_name() {
         (Policy { trust: Vec::new(), ..base() }, "roots = none"),
         (Policy { alpn: vec![String::new()], ..base() }, "alpn = : must have 1 to 255 bytes"),
         (Policy { ciphers: vec!["RC4-MD5".into()], ..base() }, "ciphers = RC4-MD5"),
+        // Well known, and nothing is left.
+        (Policy { ciphers: vec!["AES128-SHA".into()], ..base() }, "ciphers = AES128-SHA"),
+        (
+            Policy { ciphers: vec![OFFERED.into(), "ECDHE-RSA-AES128".into()], ..base() },
+            "ciphers = ECDHE-RSA-AES128:",
+        ),
         (Policy { groups: vec!["sect571r1".into()], ..base() }, "groups = sect571r1"),
         (Policy { max_version: Some(TlsVersion::V1_1), ..base() }, "max_version"),
         (

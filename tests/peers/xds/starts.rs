@@ -33,7 +33,7 @@ async fn first(who: Who, ports: &[u16], round: usize, port: Option<u16>) -> f64 
         // It refuses calls while it connects, which are made again.
         Who::GrpcJs => call.as_secs_f64() * 1000.0,
         // They begin with the first call, once the process is there.
-        Who::CCore | Who::CCoreA88 | Who::GrpcGo => outcomes[0].ms,
+        Who::CCore | Who::CCoreA88 | Who::GrpcGo | Who::OursBuilt | Who::TonicXds => outcomes[0].ms,
     }
 }
 

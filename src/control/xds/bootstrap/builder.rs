@@ -166,6 +166,7 @@ impl BootstrapBuilder {
                 errors.push(ConfigError::new(path, name, "is given twice"));
             }
         }
+        let notes = node.without_unspoken().into_iter().collect();
         let bootstrap = Bootstrap {
             servers: self.servers,
             authorities,
@@ -175,7 +176,7 @@ impl BootstrapBuilder {
             node,
             certificate_providers: self.providers.into_iter().collect(),
             secrets: self.secrets.into_iter().collect(),
-            notes: Vec::new(),
+            notes,
         };
         if let Err(ConfigErrors(found)) = bootstrap.check() {
             errors.extend(found);

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Bootstrap, BootstrapBuilder, Dialect,
+    node::TRUST_DOMAIN,
     server::{Server, ServerTls},
 };
 use crate::config::{ConfigError, ConfigErrors, IdentityFiles};
@@ -28,6 +29,7 @@ use crate::config::{ConfigError, ConfigErrors, IdentityFiles};
 /// | namespace | `POD_NAMESPACE`, the service account's `namespace` file | an error |
 /// | service account | `SERVICE_ACCOUNT` | `default` |
 /// | cluster | `ISTIO_META_CLUSTER_ID` | `Kubernetes` |
+/// | trust domain | `TRUST_DOMAIN` | unknown |
 /// | further metadata | `ISTIO_META_NAME` (text), `ISTIO_METAJSON_NAME` (JSON) | |
 ///
 /// ```no_run
@@ -61,6 +63,7 @@ pub struct Istio {
     service_account: Option<String>,
     cluster: Option<String>,
     domain: String,
+    trust_domain: Option<String>,
     delta: bool,
 }
 
@@ -83,6 +86,7 @@ impl Istio {
             service_account: None,
             cluster: None,
             domain: "cluster.local".to_owned(),
+            trust_domain: None,
             delta: false,
         }
     }
@@ -168,6 +172,14 @@ impl Istio {
         self
     }
 
+    /// The trust domain of the mesh. Default: that of the injector, else unknown. Where a cluster is secured by
+    /// mutual TLS and nobody says which service accounts its workloads have, any workload of it is expected;
+    /// without it such a cluster is refused.
+    pub fn trust_domain(mut self, domain: impl Into<String>) -> Self {
+        self.trust_domain = Some(domain.into());
+        self
+    }
+
     /// Asks for changes (delta) instead of the state of the world. Default: false.
     pub fn delta(mut self, delta: bool) -> Self {
         self.delta = delta;
@@ -231,6 +243,8 @@ impl Istio {
             ("INSTANCE_IPS", json!(ip)),
         ];
         metadata.extend(known.map(|(name, value)| (name.to_owned(), value)));
+        let trust_domain = self.trust_domain.or_else(|| first(&[TRUST_DOMAIN]));
+        metadata.extend(trust_domain.map(|domain| (TRUST_DOMAIN.to_owned(), json!(domain))));
         metadata.entry("ISTIO_VERSION").or_insert_with(|| json!(VERSION));
         metadata.entry("LABELS").or_insert_with(|| json!({}));
         match self.dialect {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Authority, Bootstrap, Dialect,
+    google::Google,
     node::Node,
     server::{CallCreds, Creds, Features, Server, ServerTls},
     template::Template,
@@ -32,7 +33,8 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Bootstrap, ConfigErrors>
             .get("server_listener_resource_name_template")
             .and_then(|field| template(&field, read));
         let certificate_providers = providers(root.get("certificate_providers"), read);
-        let node = root.get("node").map(|field| node(&field, read)).unwrap_or_default();
+        let mut node = root.get("node").map(|field| node(&field, read)).unwrap_or_default();
+        read.notes.extend(node.without_unspoken());
         let own = root.get("tower_mesh").map(|field| own(&field, read)).unwrap_or_default();
         Bootstrap {
             servers,
@@ -184,8 +186,9 @@ fn server(field: &Field<'_>, read: &mut Read<'_>) -> Option<Server> {
         }
         return None;
     };
-    let creds = creds(field, read)?;
+    let (creds, of_channel) = creds(field, read)?;
     let mut server = Server::new(uri.into(), creds);
+    server.call_creds.extend(of_channel);
     if let Some(list) = field.get("call_creds") {
         for item in list.items(read.errors) {
             server.call_creds.extend(call_creds(&item, read));
@@ -201,14 +204,14 @@ fn server(field: &Field<'_>, read: &mut Read<'_>) -> Option<Server> {
     Some(server)
 }
 
-/// The first of them that is supported.
+/// The first of them that is supported, and what is shown by it with each stream.
 //= gRFC A27: the client stops at the first channel credential type that it supports
-fn creds(server: &Field<'_>, read: &mut Read<'_>) -> Option<Creds> {
+fn creds(server: &Field<'_>, read: &mut Read<'_>) -> Option<(Creds, Option<CallCreds>)> {
     let Some(list) = server.get("channel_creds") else {
         read.errors.push(ConfigError::new(
             server.path_of("channel_creds"),
             "",
-            "must be given: `insecure` or `tls`",
+            "must be given: `insecure`, `tls` or `google_default`",
         ));
         return None;
     };
@@ -220,15 +223,22 @@ fn creds(server: &Field<'_>, read: &mut Read<'_>) -> Option<Creds> {
             return None;
         };
         match kind.text(read.errors)? {
-            "insecure" => return Some(Creds::Insecure),
-            "tls" => return tls(&item, read).map(Creds::Tls),
+            "insecure" => return Some((Creds::Insecure, None)),
+            "tls" => return Some((Creds::Tls(tls(&item, read)?), None)),
+            //= gRFC A27: the system's roots, and a token of Application Default Credentials
+            "google_default" => {
+                let google = Google::of_env();
+                read.notes.extend(google.trouble());
+                return Some((Creds::Tls(ServerTls::new()), Some(CallCreds::Google(google))));
+            }
             other => passed.push(other.to_owned()),
         }
     }
     let why = if passed.is_empty() {
-        "names no credentials: `insecure` or `tls`".to_owned()
+        "names no credentials: `insecure`, `tls` or `google_default`".to_owned()
     } else {
-        format!("`{}` is not supported; `insecure` and `tls` are", passed.join("`, `"))
+        let passed = passed.join("`, `");
+        format!("`{passed}` is not supported; `insecure`, `tls` and `google_default` are")
     };
     list.refuse(read.errors, why);
     None

@@ -1,7 +1,9 @@
 //! How control planes are found: gRPC's bootstrap, from its variables, a file, or code.
 
 mod builder;
+mod credentials;
 mod env;
+mod google;
 mod istio;
 mod json;
 mod node;
@@ -19,10 +21,13 @@ use crate::config::{ConfigError, ConfigErrors, IdentityFiles};
 
 pub use self::{
     builder::BootstrapBuilder,
+    credentials::CallCredentials,
     istio::Istio,
     server::{Server, ServerTls},
 };
 pub(crate) use self::{
+    credentials::is_free,
+    google::Google,
     node::Node,
     server::{CallCreds, Creds},
     target::Target,
@@ -133,6 +138,40 @@ impl Bootstrap {
     /// For a pod of an Istio mesh.
     pub fn istio() -> Istio {
         Istio::new()
+    }
+
+    /// Has these credentials shown to servers with `google_default`, in place of those of the metadata server:
+    /// for key files and other kinds of Application Default Credentials, which a library of Google's can
+    /// read. TLS stays.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use tower_mesh::control::xds::{Bootstrap, CallCredentials};
+    ///
+    /// # async fn of_google() -> Result<HeaderValue, std::io::Error> { Ok(HeaderValue::from_static("Bearer x")) }
+    /// # #[cfg(feature = "tls")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let json = r#"{"xds_servers": [{"server_uri": "trafficdirector.googleapis.com:443",
+    /// #     "channel_creds": [{"type": "google_default"}]}]}"#;
+    /// let bootstrap = Bootstrap::from_json(json)?.google_default(&CallCredentials::new(of_google));
+    /// # drop(bootstrap);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "tls"))]
+    /// # fn main() {}
+    /// ```
+    #[must_use]
+    pub fn google_default(mut self, credentials: &CallCredentials) -> Self {
+        let of_authorities = self.authorities.values_mut().flat_map(|it| &mut it.servers);
+        for server in self.servers.iter_mut().chain(of_authorities) {
+            for creds in &mut server.call_creds {
+                if matches!(creds, CallCreds::Google(_)) {
+                    *creds = CallCreds::Given(credentials.clone());
+                }
+            }
+        }
+        self.notes.retain(|note| !note.contains(google::KEY_FILE));
+        self
     }
 
     /// What of it is ignored, in words: certificate providers and credentials that are not supported.

@@ -30,6 +30,33 @@ impl Node {
         addresses.next().is_some_and(|it| it.is_ipv6()) && addresses.all(|it| it.is_ipv6())
     }
 
+    /// The trust domain of the mesh, which Istio's injector knows.
+    pub(crate) fn trust_domain(&self) -> Option<&str> {
+        let said = self.metadata.get(TRUST_DOMAIN).and_then(Value::as_str);
+        said.map(str::trim).filter(|domain| !domain.is_empty())
+    }
+
+    /// Takes out what would be answered by what is not spoken here, and says so.
+    pub(super) fn without_unspoken(&mut self) -> Option<String> {
+        if !self.id.starts_with("sidecar~") {
+            return None;
+        }
+        let value = self.metadata.remove(HBONE)?;
+        let is_off = match &value {
+            Value::Bool(on) => !on,
+            Value::String(text) => {
+                !matches!(text.as_str(), "1" | "t" | "T" | "TRUE" | "true" | "True")
+            }
+            _ => false,
+        };
+        (!is_off).then(|| {
+            format!(
+                "node.metadata.{HBONE}: is not told, as HBONE is not spoken: workloads of Istio's ambient \
+                 mode are reached without it, or refuse"
+            )
+        })
+    }
+
     /// As the first request of a stream carries it.
     pub(crate) fn message(&self) -> Message {
         let locality = Locality {
@@ -51,6 +78,11 @@ impl Node {
         }
     }
 }
+
+/// The node's word that it speaks HBONE, which Istio answers with tunnels.
+const HBONE: &str = "ENABLE_HBONE";
+/// Where Istio's injector says the trust domain.
+pub(super) const TRUST_DOMAIN: &str = "TRUST_DOMAIN";
 
 /// What we can do. Overprovisioning is not among what we cannot, as it is for gRPC.
 //= gRFC A27: what a client fills in, whatever the bootstrap says
@@ -91,6 +123,24 @@ mod tests {
         let Some(Kind::ListValue(list)) = &fields["a"].kind else { panic!("{fields:?}") };
         assert_eq!(list.values[0].kind, Some(Kind::NumberValue(1.0)));
         assert_eq!(list.values[2].kind, Some(Kind::NullValue(0)));
+    }
+
+    #[test]
+    fn tunnels_are_not_asked_for() {
+        let node = |id: &str, value: Value| {
+            let metadata = json!({"ENABLE_HBONE": value, "A": 1}).as_object().unwrap().clone();
+            let mut node = Node { id: id.into(), metadata, ..Node::default() };
+            let note = node.without_unspoken();
+            (note.is_some(), node.metadata.contains_key("ENABLE_HBONE"), node.metadata.len())
+        };
+        for on in [json!(true), json!("true"), json!("1"), json!({})] {
+            assert_eq!(node("sidecar~10.0.0.1~a.b~b.svc", on.clone()), (true, false, 1), "{on}");
+            // To another control plane it may mean something else.
+            assert_eq!(node("orders-1", on), (false, true, 2));
+        }
+        for off in [json!(false), json!("false")] {
+            assert_eq!(node("sidecar~10.0.0.1~a.b~b.svc", off), (false, false, 1));
+        }
     }
 
     #[test]

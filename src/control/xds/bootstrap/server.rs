@@ -10,7 +10,11 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 
-use super::target::Target;
+use super::{
+    credentials::{CallCredentials, is_free},
+    google::Google,
+    target::Target,
+};
 use crate::config::ConfigError;
 
 /// One control plane of a [`Bootstrap`](super::Bootstrap). Equal ones are the same, however their place is
@@ -64,6 +68,10 @@ pub struct ServerTls {
 pub(crate) enum CallCreds {
     /// A JSON Web Token in a file, read for each stream (gRFC A97).
     TokenFile(PathBuf),
+    /// What the application gives for each stream.
+    Given(CallCredentials),
+    /// An access token of Google's.
+    Google(Google),
 }
 
 /// What a server is known to do.
@@ -101,6 +109,17 @@ impl Server {
         Self::new(uri.into(), Creds::Tls(tls))
     }
 
+    /// One that is reached as gRPC's `google_default` does: by TLS with the system's roots, and with an access
+    /// token of the metadata server (of Compute Engine, GKE and Cloud Run), which is kept until it expires. The
+    /// variable `GCE_METADATA_HOST` says another host of it.
+    ///
+    /// `build` refuses it without a TLS feature.
+    pub fn google_default(uri: impl Into<Arc<str>>) -> Self {
+        let mut server = Self::tls(uri, ServerTls::new());
+        server.call_creds.push(CallCreds::Google(Google::of_env()));
+        server
+    }
+
     pub(crate) fn new(uri: Arc<str>, creds: Creds) -> Self {
         Self {
             uri,
@@ -115,6 +134,13 @@ impl Server {
     /// `jwt_token_file`). Refused with a plaintext connection that leaves the machine.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.call_creds.push(CallCreds::TokenFile(path.into()));
+        self
+    }
+
+    /// Shows what these credentials say, which are asked for each stream. Refused as
+    /// [`token_file`](Self::token_file) is.
+    pub fn call_credentials(mut self, credentials: CallCredentials) -> Self {
+        self.call_creds.push(CallCreds::Given(credentials));
         self
     }
 
@@ -197,21 +223,26 @@ impl Server {
         let in_the_clear =
             self.creds == Creds::Insecure && target.as_ref().is_ok_and(Target::is_remote);
         let why = "would be sent in plaintext: use `tls`, or a Unix socket";
-        for CallCreds::TokenFile(file) in &self.call_creds {
-            let file = file.display().to_string();
-            if file.is_empty() {
-                refuse("call_creds", "", "the path of the token must not be empty");
-            }
+        for creds in &self.call_creds {
+            let (shown, what) = match creds {
+                CallCreds::TokenFile(file) => {
+                    let file = file.display().to_string();
+                    if file.is_empty() {
+                        refuse("call_creds", "", "the path of the token must not be empty");
+                    }
+                    (file, "the token")
+                }
+                CallCreds::Given(_) => ("given by the code".to_owned(), "what they show"),
+                CallCreds::Google(_) => ("google_default".to_owned(), "the access token"),
+            };
             if in_the_clear {
                 //= gRFC A97: call credentials need a secure channel
-                refuse("call_creds", &file, &format!("the token {why}"));
+                refuse("call_creds", &shown, &format!("{what} {why}"));
             }
         }
         for (name, value) in &self.headers {
             let parsed = HeaderName::try_from(name.as_bytes());
-            let is_reserved =
-                name.starts_with("grpc-") || &**name == "content-type" || &**name == "te";
-            if parsed.is_err() || is_reserved || name.ends_with("-bin") {
+            if parsed.is_err() || !is_free(name) {
                 refuse("headers", name, "cannot be sent with a stream");
             } else if HeaderValue::from_str(value).is_err() {
                 refuse("headers", name, "its value cannot be sent in a header");

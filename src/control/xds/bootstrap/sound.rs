@@ -92,6 +92,9 @@ fn is_sound(bootstrap: &Bootstrap) {
             assert!(listener.starts_with(&format!("xdstp://{name}/")), "{listener}");
         }
     }
+    // Nothing is asked for that is not spoken.
+    let is_of_istio = bootstrap.node.id.starts_with("sidecar~");
+    assert!(!is_of_istio || !bootstrap.node.metadata.contains_key("ENABLE_HBONE"));
     let node = bootstrap.node.message();
     assert_eq!(node.id, bootstrap.node.id);
     assert_eq!(node.encode_to_vec().len(), node.encoded_len());

@@ -30,7 +30,7 @@ fn every_field_is_read() {
                 {
                     "server_uri": "dns:///xds.example:443",
                     "channel_creds": [
-                        {"type": "google_default"},
+                        {"type": "alts"},
                         {"type": "other", "config": 7},
                         {"type": "tls", "config": {
                             "ca_certificate_file": "ca.pem",
@@ -274,8 +274,8 @@ fn a_secret_is_of_a_certificate_provider_that_is_there() {
 fn credentials_that_are_not_supported_are_passed_over_and_never_taken_for_plaintext() {
     let only =
         |creds: &str| with_server(&format!(r#"{{"server_uri": "a:1", "channel_creds": {creds}}}"#));
-    let error = refused(&only(r#"[{"type": "google_default"}, {"type": "alts"}]"#));
-    assert!(error.contains("google_default") && error.contains("alts"), "{error}");
+    let error = refused(&only(r#"[{"type": "local"}, {"type": "alts"}]"#));
+    assert!(error.contains("`local`, `alts` is not supported"), "{error}");
     // A broken one that counts is an error, though a laxer one follows.
     refused(&only(r#"[{"type": "tls", "config": 7}, {"type": "insecure"}]"#));
     let read = Bootstrap::from_json(&only(r#"[{"type": "alts"}, {"type": "insecure"}]"#)).unwrap();
@@ -452,6 +452,44 @@ fn what_istio_needs_and_nobody_says_is_named() {
     without.remove("POD_NAMESPACE");
     let bootstrap = Bootstrap::istio().build_with(&without, &file).unwrap();
     assert_eq!(bootstrap.node.metadata["NAMESPACE"], "shop");
+}
+
+/// istiod would answer with tunnels, which nothing here speaks.
+#[test]
+fn a_node_of_an_ambient_mesh_asks_for_no_tunnels_and_says_so() {
+    let nowhere = Path::new("/nowhere");
+    let mut ambient = injected();
+    ambient.insert("ISTIO_META_ENABLE_HBONE".into(), "true".into());
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+        let bootstrap = Bootstrap::istio().dialect(dialect).build_with(&ambient, nowhere).unwrap();
+        assert!(!bootstrap.node.metadata.contains_key("ENABLE_HBONE"));
+        let notes = bootstrap.notes().join("\n");
+        assert!(notes.contains("node.metadata.ENABLE_HBONE"), "{notes}");
+    }
+    let json = json!({
+        "xds_servers": [{"server_uri": "unix:///etc/istio/proxy/XDS",
+            "channel_creds": [{"type": "insecure"}]}],
+        "node": {"id": "sidecar~10.0.0.1~a.b~b.svc.cluster.local",
+            "metadata": {"ENABLE_HBONE": "true", "NAMESPACE": "b"}},
+    });
+    let bootstrap = Bootstrap::from_json(&json.to_string()).unwrap();
+    assert_eq!(bootstrap.node.metadata.keys().collect::<Vec<_>>(), ["NAMESPACE"]);
+    assert!(bootstrap.notes().join("\n").contains("HBONE"), "{:?}", bootstrap.notes());
+}
+
+#[test]
+fn the_trust_domain_is_the_injectors_unless_the_code_says_it() {
+    let nowhere = Path::new("/nowhere");
+    let of = |istio: Istio, variables: &BTreeMap<String, String>| {
+        let node = istio.build_with(variables, nowhere).unwrap().node;
+        node.trust_domain().map(str::to_owned)
+    };
+    let mut variables = injected();
+    assert_eq!(of(Bootstrap::istio(), &variables), None);
+    variables.insert("TRUST_DOMAIN".into(), "prod.example".into());
+    assert_eq!(of(Bootstrap::istio(), &variables).as_deref(), Some("prod.example"));
+    let said = Bootstrap::istio().trust_domain("other.example");
+    assert_eq!(of(said, &variables).as_deref(), Some("other.example"));
 }
 
 #[test]

@@ -15,6 +15,11 @@ pub(super) enum Host<'a> {
     Name(&'a str, u16),
 }
 
+/// Whether it leads to a listener inside of Envoy.
+pub(super) fn is_internal(address: Option<&core::Address>) -> bool {
+    matches!(address.and_then(|it| it.address.as_ref()), Some(Kind::EnvoyInternalAddress(_)))
+}
+
 impl Walk {
     /// The address of an endpoint.
     pub(super) fn address(

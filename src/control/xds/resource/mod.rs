@@ -44,8 +44,10 @@ pub use self::inbound::{
     InboundRoutes, InboundSecurity, InboundSource,
 };
 pub(crate) use self::inbound::{decode as inbound, with_routes};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::sound::runs;
 #[cfg(fuzzing)]
-pub(crate) use self::sound::{beside, comes_in, reads};
+pub(crate) use self::sound::{beside, comes_in, reads, secret};
 pub(crate) use self::types::{
     Cluster, Context, Dialect, Endpoints, EndpointsFrom, HttpFilter, Listener, Override, Resource,
     Route, Routes, RoutesFrom, Step, VirtualHost,

@@ -1,10 +1,22 @@
-//! What holds of any bytes: they are read, and are what the model takes, or they are refused.
+//! What holds of any bytes: they are read, are what the model takes, and do what they say whatever calls meet, or
+//! they are refused.
+
+mod calls;
+mod secrets;
 
 use super::*;
 use crate::{
     authorize::Rules,
-    config::{Cluster as Model, Role, Service},
+    balance::exercise,
+    config::{self, Balancer, Cluster as Model, DropOverload, OutlierDetection, Role, Service},
+    core::Random,
+    resilience::{breaker::Breakers, drops::Drops},
 };
+
+pub(crate) use self::secrets::secret;
+
+/// How many steps are gone with a cluster.
+const STEPS: usize = 160;
 
 /// Reads bytes by both dialects.
 ///
@@ -18,6 +30,7 @@ pub(crate) fn reads(kind: Kind, bytes: &[u8]) {
             Ok((name, resource)) => {
                 assert!(kind == Kind::Routes || !name.is_empty());
                 is_sound(&resource);
+                runs(&resource, seed(bytes), STEPS);
                 // The same again: notes have an order.
                 assert_eq!(decoder.decode(kind, bytes), Ok((name, resource)));
             }
@@ -89,9 +102,14 @@ pub(crate) fn beside(bytes: &[u8]) {
             assert_eq!(beside, decoder.decode(Kind::Endpoints, now));
             if let Ok((_, resource)) = &beside {
                 is_sound(resource);
+                runs(resource, seed(now), STEPS);
             }
         }
     }
+}
+
+fn seed(bytes: &[u8]) -> u64 {
+    twox_hash::XxHash64::oneshot(0, bytes)
 }
 
 fn decoder(dialect: Dialect) -> Decoder {
@@ -105,18 +123,21 @@ fn decoder(dialect: Dialect) -> Decoder {
     })
 }
 
-/// What is read is what the model takes.
-fn is_sound(resource: &Resource) {
+/// The clusters and the services that a resource comes to, as far as it says that itself.
+fn comes_to(resource: &Resource, seed: u64) -> (Option<Model>, Vec<Service>) {
     match resource {
-        Resource::Cluster(cluster) => {
-            valid(&cluster.config, &cluster.name);
-            valid(&cluster.alone(), &cluster.name);
-            valid(&cluster.with(&Endpoints::default()), &cluster.name);
+        Resource::Cluster(cluster) if cluster.filled_from().is_some() => {
+            (Some(cluster.with(&Endpoints::default())), Vec::new())
         }
+        Resource::Cluster(cluster) => (Some(cluster.alone()), Vec::new()),
         Resource::Endpoints(endpoints) => {
             let cluster = Cluster {
                 name: "c".into(),
-                config: Model::default(),
+                config: Model {
+                    balancer: Some(any_balancer(seed)),
+                    outlier_detection: Some(OutlierDetection::default()),
+                    ..Model::default()
+                },
                 endpoints: EndpointsFrom::Inline,
                 load_report: None,
                 sockets: Default::default(),
@@ -126,10 +147,10 @@ fn is_sound(resource: &Resource) {
                 weighs_localities: true,
                 notes: Vec::new(),
             };
-            valid(&cluster.with(endpoints), "c");
+            (Some(cluster.with(endpoints)), Vec::new())
         }
         // What it is good for, a cluster says.
-        Resource::Secret(_) => {}
+        Resource::Secret(_) => (None, Vec::new()),
         Resource::Routes(routes) => {
             let listener = Listener {
                 unknown: Default::default(),
@@ -142,25 +163,92 @@ fn is_sound(resource: &Resource) {
                 ignore_port: false,
                 notes: Vec::new(),
             };
-            for host in &routes.hosts {
-                let service = listener.service(host);
-                let result = service.validate("s");
-                assert!(result.is_ok(), "{result:?}");
-            }
             let _host = routes.host("a.b:80");
+            (None, services(&listener, &routes.hosts))
         }
         Resource::Listener(listener) => {
-            let mut services = vec![listener.without_routes()];
+            let mut all = vec![listener.without_routes()];
             if let RoutesFrom::Inline(routes) = &listener.routes {
-                services.extend(routes.hosts.iter().map(|host| listener.service(host)));
+                all.extend(services(listener, &routes.hosts));
             }
-            for service in services {
-                let service: Service = service;
-                let result = service.validate("s");
-                assert!(result.is_ok(), "{result:?}");
-            }
+            (None, all)
         }
     }
+}
+
+fn services(listener: &Listener, hosts: &[VirtualHost]) -> Vec<Service> {
+    hosts.iter().map(|host| listener.service(host)).collect()
+}
+
+/// One of the policies, for endpoints that say nothing of one.
+fn any_balancer(seed: u64) -> Balancer {
+    match seed % 8 {
+        0 => Balancer::default(),
+        1 => Balancer::LeastRequest,
+        2 => Balancer::RoundRobin,
+        3 => Balancer::Random,
+        4 => Balancer::RingHash(config::RingHash::default()),
+        5 => Balancer::Maglev(config::Maglev::default()),
+        6 => Balancer::PickFirst(config::PickFirst::default()),
+        _ => Balancer::ClientWeighted(config::ClientWeighted::default()),
+    }
+}
+
+/// What is read is what the model takes.
+fn is_sound(resource: &Resource) {
+    let (cluster, services) = comes_to(resource, 0);
+    if let Some(cluster) = &cluster {
+        valid(cluster, "c");
+    }
+    if let Resource::Cluster(cluster) = resource {
+        valid(&cluster.config, &cluster.name);
+        valid(&cluster.alone(), &cluster.name);
+        valid(&cluster.with(&Endpoints::default()), &cluster.name);
+    }
+    for service in &services {
+        let result = service.validate("s");
+        assert!(result.is_ok(), "{result:?}");
+    }
+}
+
+/// It does what it says, whatever calls meet, in so many steps of what happens to its endpoints.
+///
+/// # Panics
+///
+/// If anything does, or is not as it must be.
+pub(crate) fn runs(resource: &Resource, seed: u64, steps: usize) {
+    let (cluster, services) = comes_to(resource, seed);
+    if let Some(cluster) = &cluster {
+        exercise(cluster, seed, steps);
+        limits(cluster);
+        drops(&cluster.drops, seed);
+    }
+    services.iter().for_each(|service| calls::calls(service, seed));
+}
+
+/// No more wait or connect than may, and all places come back.
+fn limits(cluster: &Model) {
+    let breakers = Breakers::default();
+    breakers.set(cluster.breakers.as_ref());
+    let endpoint = Arc::default();
+    for priority in [config::CallPriority::Default, config::CallPriority::High] {
+        let waiting: Vec<_> = (0..64).map_while(|_| breakers.wait(priority).ok()).collect();
+        let connect = |_| breakers.connect(priority, &endpoint, false);
+        let connected: Vec<_> = (0..64).map_while(connect).collect();
+        for level in breakers.levels() {
+            assert!(level.taken <= level.most, "{level:?}");
+        }
+        drop((waiting, connected));
+    }
+    assert!(breakers.levels().all(|level| level.taken == 0), "places that are not given back");
+}
+
+/// A share of the calls is dropped, all or none where that is what is said.
+fn drops(said: &[DropOverload], seed: u64) {
+    let (drops, random) = (Drops::new(said, None), Random::seeded(seed));
+    let dropped = (0..64).filter(|_| drops.take(&random).is_some()).count();
+    assert!(dropped == 0 || said.iter().any(|it| it.percent > 0.0), "{said:?}");
+    assert!(dropped == 64 || said.iter().all(|it| it.percent < 100.0), "{said:?}");
 }
 
 fn valid(cluster: &Model, name: &str) {

@@ -36,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) providers: BTreeMap<String, String>,
     /// The same of secrets (SDS): what the bootstrap says, and Istio's `default` and `ROOTCA`.
     pub(crate) secrets: BTreeMap<String, String>,
+    /// The trust domain of the mesh, where the bootstrap says it.
+    pub(crate) trust_domain: Option<Arc<str>>,
     /// What tells the secrets and counts of this control plane from those of others of these names.
     pub(crate) realm: String,
     /// The secrets that are resources (SDS), as far as they are known.

@@ -9,6 +9,8 @@ mod codec;
 mod dial;
 mod driver;
 mod figures;
+mod given;
+mod google;
 mod mail;
 mod one;
 mod outbox;

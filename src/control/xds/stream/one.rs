@@ -5,13 +5,15 @@ use std::{pin::pin, sync::Arc, task::Poll};
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use http::{HeaderName, uri::PathAndQuery};
+use http::{HeaderName, header::AUTHORIZATION, uri::PathAndQuery};
 use tokio::{runtime::Handle, sync::Semaphore};
 use tonic::{Code, Status, client::Grpc, metadata::MetadataMap};
 
 use super::{
     codec::Looking,
     dial::{self, Connection, Dialer},
+    given::given,
+    google::AccessTokens,
     outbox::{Outbox, Outgoing, outbox},
     pace::Pace,
     token::Tokens,
@@ -29,6 +31,7 @@ pub(super) struct Way {
     pub(super) server: Server,
     dialer: Dialer,
     tokens: Tokens,
+    access_tokens: AccessTokens,
 }
 
 /// What becomes of a stream.
@@ -76,7 +79,8 @@ pub(super) fn requests(delta: bool) -> (Requests, Body) {
 impl Way {
     /// Follows the files that it needs on this runtime.
     pub(super) fn new(server: Server, runtime: &Handle) -> Self {
-        Self { dialer: Dialer::new(&server, runtime), tokens: Tokens::default(), server }
+        let (tokens, access_tokens) = Default::default();
+        Self { dialer: Dialer::new(&server, runtime), tokens, access_tokens, server }
     }
 
     /// A connection to it ([`Dialer::connect`]).
@@ -98,11 +102,32 @@ impl Way {
             let (Ok(name), Ok(value)) = (name, value) else { continue };
             headers.append(name, value);
         }
-        for CallCreds::TokenFile(path) in &self.server.call_creds {
-            let header = self.tokens.read(path).await.map_err(Status::unavailable)?;
-            headers.append(http::header::AUTHORIZATION, header);
+        let unavailable = |why: String| Status::unavailable(why);
+        for creds in &self.server.call_creds {
+            match creds {
+                CallCreds::TokenFile(path) => {
+                    let header = self.tokens.read(path).await.map_err(unavailable)?;
+                    headers.append(AUTHORIZATION, header);
+                }
+                CallCreds::Given(credentials) => {
+                    for (name, value) in &given(credentials).await.map_err(unavailable)? {
+                        headers.append(name, value.clone());
+                    }
+                }
+                CallCreds::Google(google) => {
+                    let header = self.access_tokens.token(google).await.map_err(unavailable)?;
+                    headers.append(AUTHORIZATION, header);
+                }
+            }
         }
         Ok(MetadataMap::from_headers(headers))
+    }
+
+    /// A stream has ended so. What was shown is not shown again if it was not believed.
+    fn ended(&self, status: &Status) {
+        if status.code() == Code::Unauthenticated {
+            self.access_tokens.forget();
+        }
     }
 }
 
@@ -137,7 +162,10 @@ pub(super) async fn run(
 ) {
     let closed = match live(&way, body, &worked, &tell).await {
         Ok(()) => Closed { code: Code::Ok, message: "the server has ended the stream".to_owned() },
-        Err(status) => Closed { code: status.code(), message: words(&status) },
+        Err(status) => {
+            way.ended(&status);
+            Closed { code: status.code(), message: words(&status) }
+        }
     };
     tell(Event::Closed(closed));
 }

@@ -61,6 +61,8 @@ pub(super) struct Server {
     streams: BTreeMap<u64, Stream>,
     nonce: u64,
     pub(super) requests: u64,
+    /// Those of them that refuse an answer.
+    pub(super) nacks: u64,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Server {
             streams: BTreeMap::new(),
             nonce: 0,
             requests: 0,
+            nacks: 0,
         }
     }
 
@@ -132,6 +135,11 @@ impl Server {
 
     fn request(&mut self, stream: u64, request: Request) -> Vec<Message> {
         self.requests += 1;
+        let error = match &request {
+            Request::Sotw(request) => &request.error_detail,
+            Request::Delta(request) => &request.error_detail,
+        };
+        self.nacks += u64::from(error.is_some());
         match request {
             Request::Sotw(request) => self.sotw(stream, &request),
             Request::Delta(request) => self.delta(stream, &request),

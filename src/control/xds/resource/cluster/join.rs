@@ -18,10 +18,14 @@ impl Cluster {
         config
     }
 
-    /// One of its endpoints, as [`with`](Self::with) has it.
-    pub(crate) fn secured(&self, mut endpoint: Endpoint) -> Endpoint {
-        self.sockets.secure_one(&mut endpoint);
-        endpoint
+    /// One of its endpoints, as [`with`](Self::with) has it: nothing where it is left out.
+    pub(crate) fn secured(&self, mut endpoint: Endpoint) -> Option<Endpoint> {
+        self.sockets.secure_one(&mut endpoint).then_some(endpoint)
+    }
+
+    /// Whether an endpoint is one of those that [`with`](Self::with) has.
+    pub(crate) fn reaches(&self, endpoint: &Endpoint) -> bool {
+        self.sockets.reaches(endpoint)
     }
 
     /// Whether it says of one of these that the mesh shows it who it is, as [`with`](Self::with) has them.

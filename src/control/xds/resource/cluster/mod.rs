@@ -19,7 +19,7 @@ use envoy_types::pb::{
 };
 
 pub(super) use self::discovery::from_the_stream;
-pub(super) use self::received::{Received, received};
+pub(super) use self::received::received;
 pub(super) use self::secrets::secret;
 use self::tls::Own;
 pub(crate) use self::{

@@ -28,6 +28,11 @@ const NAMESPACE: &str = "envoy.transport_socket_match";
 const MOST_MATCHES: usize = 1_000;
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+/// The way to another listener of the same Envoy; with Istio in ambient mode, the one that speaks HBONE.
+const INTERNAL: &str =
+    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport";
+/// What Istio asks for by SNI so that its gateways find the service (`outbound_.8080_._.users.prod`).
+const ROUTING: &str = "outbound_.";
 
 /// How endpoints are secured, by what their metadata says; nothing where the cluster says it all.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,35 +60,67 @@ enum Socket {
         /// Whether the host name that is asked for is expected, whatever names are said.
         expects_hostname: bool,
     },
+    /// It cannot be used: its endpoints are left out, and never reached otherwise.
+    Unusable,
 }
 
 /// One as it was read.
 enum Read {
     Plain,
     Tls(Box<Tls>),
+    /// It is valid, and nobody can be reached by it from here.
+    Unusable(Why),
 }
+
+/// Why a socket cannot be used: what of it, its value, and the reason.
+#[derive(Clone, Copy)]
+struct Why(&'static str, &'static str, &'static str);
+
+const TUNNEL: Why = Why(
+    "typed_config",
+    INTERNAL,
+    "leads to a listener inside of Envoy (HBONE), which is not spoken",
+);
+const NOBODY: Why = Why(
+    "typed_config.common_tls_context.validation_context.match_typed_subject_alt_names",
+    "[]",
+    "says nobody whom to expect, and `sni` only routes to a service: give the service accounts, or the trust \
+     domain of the mesh (`TRUST_DOMAIN` of the node's metadata)",
+);
 
 // === impl Sockets ===
 
 impl Sockets {
     /// Secures the endpoints of a cluster, those that DNS will find among them, by what their metadata says.
+    /// Those that cannot be reached so are left out.
     pub(super) fn secure(&self, config: &mut config::Cluster) {
         if self.otherwise.is_none() {
             return;
         }
-        let targets = match &mut config.discovery {
-            Some(Discovery::Dns(dns)) => dns.targets.as_mut_slice(),
-            _ => &mut [],
-        };
-        let found = targets.iter_mut().map(|target| &mut target.endpoint);
-        config.endpoints.iter_mut().chain(found).for_each(|endpoint| self.secure_one(endpoint));
+        config.endpoints.retain_mut(|endpoint| self.secure_one(endpoint));
+        if let Some(Discovery::Dns(dns)) = &mut config.discovery
+            && !dns.targets.is_empty()
+        {
+            dns.targets.retain_mut(|target| self.secure_one(&mut target.endpoint));
+            // Without names of endpoints, that of all would be asked for.
+            if dns.targets.is_empty() {
+                config.discovery = None;
+            }
+        }
     }
 
-    /// Secures one of them.
-    pub(super) fn secure_one(&self, endpoint: &mut Endpoint) {
-        if let Some(socket) = self.socket_of(endpoint) {
-            endpoint.security = Some(socket.of(endpoint));
-        }
+    /// Secures one of them, or says that it is to be left out: its metadata chooses what cannot be used.
+    #[must_use]
+    pub(super) fn secure_one(&self, endpoint: &mut Endpoint) -> bool {
+        let Some(socket) = self.socket_of(endpoint) else { return true };
+        let Some(security) = socket.of(endpoint) else { return false };
+        endpoint.security = Some(security);
+        true
+    }
+
+    /// Whether an endpoint is among those that calls go to.
+    pub(super) fn reaches(&self, endpoint: &Endpoint) -> bool {
+        self.socket_of(endpoint).is_none_or(|socket| *socket != Socket::Unusable)
     }
 
     /// Whether one of these endpoints is secured by mutual TLS so.
@@ -132,8 +169,10 @@ impl Socket {
         matches!(self, Self::Tls { tls, .. } if tls.mode == Some(config::SecurityMode::Mutual))
     }
 
-    fn of(&self, endpoint: &Endpoint) -> Security {
-        match self {
+    /// Nothing where it cannot be used.
+    fn of(&self, endpoint: &Endpoint) -> Option<Security> {
+        Some(match self {
+            Self::Unusable => return None,
             Self::Plain => Security::Plain,
             Self::Tls { tls, by_hostname, expects_hostname } => {
                 let mut tls = tls.clone();
@@ -146,7 +185,7 @@ impl Socket {
                 }
                 Security::Tls(Box::new(tls))
             }
-        }
+        })
     }
 }
 
@@ -176,6 +215,10 @@ pub(super) fn sockets(
     };
     let otherwise =
         walk.within("transport_socket", |walk| read(walk, pb.transport_socket.as_ref()))?;
+    // Every endpoint would be left out.
+    if let Read::Unusable(Why(field, value, reason)) = &otherwise {
+        return walk.refuse(&format!("transport_socket.{field}"), value, reason);
+    }
     let mut matches = Vec::new();
     for (index, it) in pb.transport_socket_matches.iter().enumerate() {
         let TransportSocketMatch { name: _, r#match, transport_socket } = it;
@@ -186,6 +229,13 @@ pub(super) fn sockets(
             };
             let socket =
                 walk.within("transport_socket", |walk| read(walk, transport_socket.as_ref()))?;
+            if let Read::Unusable(Why(field, value, reason)) = &socket {
+                let field = format!("transport_socket.{field}");
+                if labels.is_empty() {
+                    return walk.refuse(&field, value, reason);
+                }
+                walk.note(&field, format!("{reason}: endpoints that choose it are left out"));
+            }
             matches.push((labels, socket));
             Ok(())
         })?;
@@ -199,10 +249,7 @@ pub(super) fn sockets(
     let is_dns = matches!(&config.discovery, Some(Discovery::Dns(dns)) if dns.targets.is_empty());
     // One socket is all there is.
     if is_dns || all().count() == 1 {
-        config.security = match nothing {
-            Read::Plain => None,
-            Read::Tls(tls) => Some(protocols(walk, config, &tls.security)),
-        };
+        config.security = nothing.tls().map(|tls| protocols(walk, config, &tls.security));
         let by_hostname = matches!(nothing, Read::Tls(tls) if tls.by_hostname);
         let otherwise = by_hostname.then(|| nothing.socket(None));
         return Ok(Sockets { matches: Vec::new(), otherwise });
@@ -312,7 +359,7 @@ fn usual<'a>(
 impl Read {
     fn tls(&self) -> Option<&Tls> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Unusable(_) => None,
             Self::Tls(tls) => Some(tls),
         }
     }
@@ -321,6 +368,7 @@ impl Read {
     fn socket(&self, rule: Option<String>) -> Socket {
         match self {
             Self::Plain => Socket::Plain,
+            Self::Unusable(_) => Socket::Unusable,
             Self::Tls(it) => {
                 let ClusterSecurity { mode, identities, sni, alpn, .. } = &it.security;
                 let mut tls = EndpointTls::default();
@@ -417,14 +465,24 @@ fn one(
     };
     match type_name(&any.type_url) {
         RAW => Ok(Read::Plain),
+        INTERNAL => Ok(Read::Unusable(TUNNEL)),
         TLS => {
             let pb = walk.unpack("typed_config", any)?;
             walk.within("typed_config", |walk| {
                 let mut tls = reader.upstream(walk, &pb)?;
-                expect(walk, &mut tls, auto, asked)?;
+                let trust_domain = reader.context.trust_domain.as_deref();
+                if let Some(why) = expect(walk, &mut tls, auto, asked, trust_domain)? {
+                    return Ok(Read::Unusable(why));
+                }
                 // With what no library could do, the resource is refused, and not the cluster later.
                 #[cfg(feature = "_tls")]
-                walk.checked("common_tls_context", crate::security::judge(&tls.security))?;
+                {
+                    for (field, name) in crate::security::leave_out(&mut tls.security) {
+                        let field = format!("common_tls_context.tls_params.{field}");
+                        walk.note(&field, format!("{name} is not spoken: is not offered"));
+                    }
+                    walk.checked("common_tls_context", crate::security::judge(&tls.security))?;
+                }
                 Ok(Read::Tls(Box::new(tls)))
             })
         }
@@ -433,8 +491,15 @@ fn one(
     }
 }
 
-/// Whom to expect: the names that are said, else the name that is asked for.
-fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<Asked<'_>>) -> Result<()> {
+/// Whom to expect: the names that are said, else the name that is asked for; where that is none of a server,
+/// a workload of the mesh. Where that is not known, why nobody can be.
+fn expect(
+    walk: &mut Walk,
+    tls: &mut Tls,
+    auto: Auto,
+    asked: Option<Asked<'_>>,
+    trust_domain: Option<&str>,
+) -> Result<Option<Why>> {
     tls.verifies_sni |= auto.san;
     let security = &mut tls.security;
     if tls.by_hostname || (auto.sni && security.sni.is_none()) {
@@ -458,13 +523,28 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<Asked<'_>>) 
     //= gRFC A101, Envoy `auto_sni_san_validation`: what is asked for replaces what is said otherwise;
     // where nothing is asked for, what is said holds
     tls.expects_hostname = tls.verifies_sni || security.identities.is_empty();
-    if tls.verifies_sni && security.sni.is_some() {
+    if tls.verifies_sni
+        && let Some(name) = &security.sni
+    {
+        if name.starts_with(ROUTING) {
+            let reason =
+                "routes to a service, and is no name of a server that a certificate could have";
+            return walk.refuse("sni", name, reason);
+        }
         security.identities.clear();
     }
     if !security.identities.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     match &security.sni {
+        //= Envoy: anybody whom the roots vouch for; here, at least a workload of the mesh
+        Some(name) if name.starts_with(ROUTING) => {
+            let Some(domain) = trust_domain else { return Ok(Some(NOBODY)) };
+            let reason = format!("is empty: any workload of the trust domain {domain} is expected");
+            walk.note("match_typed_subject_alt_names", reason);
+            security.identities.push(IdentityMatch::TrustDomain(domain.to_owned()));
+            Ok(None)
+        }
         Some(name) => {
             if !tls.verifies_sni {
                 walk.note(
@@ -473,10 +553,10 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<Asked<'_>>) 
                 );
             }
             security.identities.push(IdentityMatch::Exact(name.clone()));
-            Ok(())
+            Ok(None)
         }
         // The endpoint's host name; of one without, the cluster's name is expected.
-        None if tls.by_hostname => Ok(()),
+        None if tls.by_hostname => Ok(None),
         None => walk.refuse(
             "common_tls_context.validation_context.match_typed_subject_alt_names",
             "[]",

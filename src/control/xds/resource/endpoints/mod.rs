@@ -22,6 +22,7 @@ pub(super) use self::again::again;
 pub(crate) use self::list::{Changes, List};
 use super::{
     Dialect, Endpoints,
+    address::is_internal,
     read::{in_order, said, u32s},
     walk::{IGNORED, Result, Walk},
 };
@@ -50,8 +51,32 @@ pub(super) fn endpoints(
         walk.within("policy", |walk| read_policy(walk, policy, &mut read))?;
     }
     read.endpoints = localities(walk, dialect, endpoints, &mut read.localities)?;
+    let inside = || endpoints.iter().flat_map(listed).filter(|item| is_inside(item)).count();
+    if read.endpoints.len() == 0 && inside() > 0 {
+        let reason = format!("{INSIDE}, and none is left");
+        return walk.lacks("endpoints.address.envoy_internal_address", inside(), reason);
+    }
     Ok(read)
 }
+
+/// The endpoints of a locality, wherever they stand.
+fn listed(group: &LocalityLbEndpoints) -> &[LbEndpoint] {
+    match &group.lb_config {
+        Some(LbConfig::LoadBalancerEndpoints(list)) => &list.lb_endpoints,
+        _ => &group.lb_endpoints,
+    }
+}
+
+/// Whether an endpoint is reached through a listener inside of Envoy: Istio's ambient mode has its tunnels
+/// there.
+fn is_inside(item: &LbEndpoint) -> bool {
+    let Some(HostIdentifier::Endpoint(it)) = &item.host_identifier else { return false };
+    let more = it.additional_addresses.iter().map(|it| it.address.as_ref());
+    std::iter::once(it.address.as_ref()).chain(more).any(is_internal)
+}
+
+const INSIDE: &str =
+    "leads to a listener inside of Envoy (HBONE), which is not spoken: such endpoints are left out";
 
 fn read_policy(
     walk: &mut Walk,
@@ -200,6 +225,10 @@ fn of_locality(
     let mut sum = 0_u64;
     for (index, item) in list.iter().enumerate() {
         walk.at("lb_endpoints", index, |walk| {
+            if is_inside(item) {
+                walk.note("endpoint.address.envoy_internal_address", INSIDE);
+                return Ok(());
+            }
             let endpoint = one(walk, item)?;
             sum += u64::from(endpoint.weight);
             if sum > u64::from(u32::MAX) {

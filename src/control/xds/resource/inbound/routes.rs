@@ -31,7 +31,7 @@ fn route(walk: &Walk, http: &InboundHttp, read: &Route) -> Result<InboundRoute> 
                 authorization.extend(rules(walk, &filter.name, steps)?);
             }
             Some(Override::Enabled) => authorization.extend(filter.rules.iter().cloned()),
-            Some(Override::Unknown) => return unknown(walk, &filter.name),
+            Some(Override::Unknown | Override::More(_)) => return unknown(walk, &filter.name),
             None if filter.disabled => {}
             None => authorization.extend(filter.rules.iter().cloned()),
         }
@@ -39,9 +39,9 @@ fn route(walk: &Walk, http: &InboundHttp, read: &Route) -> Result<InboundRoute> 
     for (name, url) in &http.unknown {
         match read.overrides.get(name) {
             None | Some(Override::Disabled) => {}
-            Some(Override::Steps(_) | Override::Enabled | Override::Unknown) => {
-                return unknown(walk, url);
-            }
+            Some(
+                Override::Steps(_) | Override::More(_) | Override::Enabled | Override::Unknown,
+            ) => return unknown(walk, url),
         }
     }
     Ok(InboundRoute {

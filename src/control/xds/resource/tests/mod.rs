@@ -1,8 +1,10 @@
 //! Resources as control planes send them. Tests after grpc-go's have its names, in words.
 
+mod absent;
 mod actions;
 mod cluster;
 mod endpoints;
+mod envoys;
 mod listener;
 mod random;
 mod receiving;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    super::sound::{comes_in, reads},
+    super::sound::{comes_in, reads, secret},
     *,
 };
 
@@ -96,6 +96,19 @@ fn one_listener() -> Vec<u8> {
     .encode_to_vec()
 }
 
+/// Those that the fuzz target begins with, changed.
+fn any_secret() -> impl Strategy<Value = Vec<u8>> {
+    let mut all = seeds::secrets();
+    all.extend([Vec::new()]);
+    prop::sample::select(all).prop_flat_map(|valid| {
+        if valid.is_empty() {
+            prop::collection::vec(any::<u8>(), 0..64).boxed()
+        } else {
+            prop_oneof![1 => Just(valid.clone()), 4 => changed(valid)].boxed()
+        }
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -124,6 +137,11 @@ proptest! {
         bytes in changed(receiving::whole().encode_to_vec()),
     ) {
         comes_in(&bytes);
+    }
+
+    #[test]
+    fn secrets_are_used_or_refused_and_their_keys_are_shown_nowhere(bytes in any_secret()) {
+        secret(&bytes);
     }
 
     /// Any weights, priorities and health.

@@ -50,7 +50,7 @@ fn received(dialect: Dialect) -> Context {
 pub(super) fn read(dialect: Dialect, pb: &PbListener) -> Result<Inbound, String> {
     let bytes = pb.encode_to_vec();
     comes_in(&bytes);
-    super::super::inbound(&received(dialect), &bytes).map_err(|refused| refused.reason)
+    inbound(&received(dialect), &bytes).map_err(|refused| refused.reason)
 }
 
 fn grpc(pb: &PbListener) -> Result<Inbound, String> {
@@ -514,7 +514,7 @@ fn the_listener_of_istio_s_sidecar() {
     let said = whole["steps"][0]["LDS"]["virtualInbound"].as_str().unwrap();
     let bytes = BASE64_STANDARD.decode(said).unwrap();
     comes_in(&bytes);
-    let read = super::super::inbound(&received(Dialect::Sidecar), &bytes).unwrap();
+    let read = inbound(&received(Dialect::Sidecar), &bytes).unwrap();
     assert_eq!((&*read.name, read.address.port()), ("virtualInbound", 15006));
     let is_http: Vec<bool> = read.chains.iter().map(|it| it.http.is_some()).collect();
     assert_eq!(is_http, [false, true, false]);
@@ -528,7 +528,7 @@ fn the_listener_of_istio_s_sidecar() {
     // It asks nobody anything, and forwards to the process beside it.
     assert!(route.served && route.authorization.is_empty());
     // A server of gRPC is told otherwise.
-    assert!(super::super::inbound(&received(Dialect::Proxyless), &bytes).is_err());
+    assert!(inbound(&received(Dialect::Proxyless), &bytes).is_err());
 }
 
 /// What the fuzz target `xds_inbound` begins with.
@@ -540,7 +540,7 @@ fn the_seeds_of_listeners_of_calls_that_come_in_are_read_to_their_end() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(bytes.len() <= 4096, "a longer one is never taken whole");
         comes_in(&bytes);
-        let read = super::super::inbound(&received(Dialect::Proxyless), &bytes);
+        let read = inbound(&received(Dialect::Proxyless), &bytes);
         let read = read.unwrap_or_else(|refused| panic!("{}", refused.reason));
         assert!(!routes_of(&read.chains[0])[1].authorization.is_empty());
         count += 1;

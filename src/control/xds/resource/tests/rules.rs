@@ -387,7 +387,7 @@ fn what_cannot_be_enforced_where_calls_come_in_refuses_the_listener() {
 /// The calling side reads the same filter, and knows less of a call.
 #[test]
 fn what_only_the_receiving_side_knows_refuses_the_caller_s_listener() {
-    let caller = |rbac| super::listener::with(vec![named("rbac", pack_any(rbac)), router()]);
+    let caller = |rbac| listener::with(vec![named("rbac", pack_any(rbac)), router()]);
     for (rule, reason) in [
         (Rule::DestinationIp(cidr("10.0.0.0", 8)), "destination_ip"),
         (Rule::DestinationPortRange(Int32Range { start: 1, end: 9 }), "destination_ports"),

@@ -1,5 +1,7 @@
 //! End to end over the loopback: subscribers, the client, and a control plane that does what a test says.
 
+#[cfg(unix)]
+mod credentials;
 mod flow_control;
 mod protocols;
 #[cfg(feature = "tls-aws-lc-rs")]

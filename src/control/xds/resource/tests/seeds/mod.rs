@@ -5,11 +5,12 @@ mod clusters;
 mod endpoints;
 mod listeners;
 mod routes;
+mod secrets;
 
 use std::{fs, path::Path};
 
 use super::{
-    super::sound::{beside, reads},
+    super::sound::{beside, reads, secret},
     *,
 };
 
@@ -26,12 +27,19 @@ fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("xds_listener", seeds(Kind::Listener, listeners::all())),
         ("xds_routes", seeds(Kind::Routes, routes::all())),
         ("xds_endpoints", seeds(Kind::Endpoints, endpoints::all())),
+        ("xds_secret", seeds(Kind::Secret, secrets::all())),
     ]
 }
 
 fn seeds<M: Message>(kind: Kind, list: Vec<(&'static str, M)>) -> Vec<Seed> {
     let seed = |(name, pb): (&'static str, M)| Seed { name, kind, bytes: pb.encode_to_vec() };
     list.into_iter().map(seed).collect()
+}
+
+/// Secrets of every kind, those that are refused too.
+pub(super) fn secrets() -> Vec<Vec<u8>> {
+    let all = secrets::all().into_iter().chain(secrets::refused());
+    all.map(|(_, pb)| pb.encode_to_vec()).collect()
 }
 
 /// The same for the target of assignments beside others: how long the older one is, and both.
@@ -67,6 +75,9 @@ fn every_seed_is_read_to_its_end() {
                 assert_eq!(host.refused, None, "{place}");
             }
             reads(kind, &bytes);
+            if kind == Kind::Secret {
+                secret(&bytes);
+            }
             // A longer one is never taken whole.
             assert!(bytes.len() <= 4096, "{place}: {} bytes", bytes.len());
         }
@@ -74,6 +85,11 @@ fn every_seed_is_read_to_its_end() {
     for (name, bytes) in pairs() {
         assert!(bytes.len() <= 4096, "{name}: {} bytes", bytes.len());
         beside(&bytes);
+    }
+    for (name, pb) in secrets::refused() {
+        let refused = sidecar().decode(Kind::Secret, &pb.encode_to_vec());
+        assert!(refused.is_err_and(|it| it.name.is_some()), "{name}");
+        secret(&pb.encode_to_vec());
     }
 }
 
@@ -85,7 +101,9 @@ fn the_seeds_of_the_tree_are_these() {
         seeds.into_iter().map(move |seed| (target, seed.name, seed.bytes))
     });
     let of_pairs = pairs().into_iter().map(|(name, bytes)| ("xds_again", name, bytes));
-    for (target, name, bytes) in of_all.chain(of_pairs) {
+    let of_refused = secrets::refused().into_iter();
+    let of_refused = of_refused.map(|(name, pb)| ("xds_secret", name, pb.encode_to_vec()));
+    for (target, name, bytes) in of_all.chain(of_pairs).chain(of_refused) {
         let folder = root.join(target);
         let path = folder.join(name);
         if writes {

@@ -1,0 +1,244 @@
+//! The doctor (`examples/xds_doctor.rs`) on bootstrap files, targets and requests: what it says of a chain that is
+//! whole, that lacks something, that is refused, and what it ends with.
+#![cfg(feature = "xds")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../examples/xds_doctor.rs"]
+#[allow(dead_code, reason = "its `main` is that of the example")]
+mod doctor;
+
+use std::{fs, time::Duration};
+
+use envoy_types::pb::envoy::{
+    config::route::v3::{
+        HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+        header_matcher::HeaderMatchSpecifier, route, route_action, route_match,
+    },
+    r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
+};
+use prost::Message as _;
+use tower_mesh::testing::xds::{AdsServer, RDS, Resource};
+
+const FEDERATED: &str = "xdstp://far/envoy.config.listener.v3.Listener/orders";
+
+/// A file of gRPC's form, and a plane that it leads to.
+struct Bed {
+    plane: AdsServer,
+    folder: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn start(delta: bool) -> Self {
+        let plane = AdsServer::start().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let features = if delta { vec!["xds_v3", "delta"] } else { vec!["xds_v3"] };
+        let server = serde_json::json!({
+            "server_uri": plane.uri(),
+            "channel_creds": [{"type": "insecure"}],
+            "server_features": features,
+        });
+        let template = FEDERATED.replace("orders", "%s");
+        let bootstrap = serde_json::json!({
+            "xds_servers": [server],
+            "authorities": {"far": {"client_listener_resource_name_template": template}},
+            "node": {"id": "patient"},
+        });
+        fs::write(folder.path().join("bootstrap.json"), bootstrap.to_string()).unwrap();
+        Self { plane, folder }
+    }
+
+    fn bootstrap(&self) -> String {
+        self.folder.path().join("bootstrap.json").to_string_lossy().into_owned()
+    }
+
+    /// What the program says to a target and what follows it, and what it ends with.
+    async fn ask(&self, words: &[&str]) -> (u8, String) {
+        let bootstrap = self.bootstrap();
+        let all: Vec<&str> = [&*bootstrap].into_iter().chain(words.iter().copied()).collect();
+        asked(&all).await
+    }
+}
+
+async fn asked(words: &[&str]) -> (u8, String) {
+    let mut out = Vec::new();
+    let words = words.iter().map(|word| (*word).to_owned());
+    let run = doctor::run(words, &mut out);
+    let code = tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends");
+    (code, String::from_utf8(out).unwrap())
+}
+
+fn to(cluster: &str, headers: Vec<HeaderMatcher>) -> Route {
+    let matched = RouteMatch {
+        path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
+        headers,
+        ..RouteMatch::default()
+    };
+    let specifier = route_action::ClusterSpecifier::Cluster(cluster.to_owned());
+    let action = RouteAction { cluster_specifier: Some(specifier), ..RouteAction::default() };
+    Route {
+        name: format!("to-{cluster}"),
+        r#match: Some(matched),
+        action: Some(route::Action::Route(action)),
+        ..Route::default()
+    }
+}
+
+/// Calls with a header go to the canary, all others to `blue`.
+fn routes() -> Resource {
+    let yes = StringMatcher {
+        match_pattern: Some(MatchPattern::Exact("yes".to_owned())),
+        ..StringMatcher::default()
+    };
+    let canary = HeaderMatcher {
+        name: "x-canary".to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(yes)),
+        ..HeaderMatcher::default()
+    };
+    let host = VirtualHost {
+        name: "all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![to("canary", vec![canary]), to("blue", Vec::new())],
+        ..VirtualHost::default()
+    };
+    let all = RouteConfiguration {
+        name: "routes".to_owned(),
+        virtual_hosts: vec![host],
+        ..RouteConfiguration::default()
+    };
+    Resource::encoded(RDS, "routes", all.encode_to_vec())
+}
+
+fn whole() -> Vec<Resource> {
+    vec![
+        Resource::listener("orders", "routes"),
+        Resource::listener(FEDERATED, "routes"),
+        routes(),
+        Resource::cluster("blue"),
+        Resource::endpoints("blue", ["10.0.0.1:80".parse().unwrap()]),
+        Resource::cluster("canary"),
+        Resource::endpoints("canary", ["10.0.0.2:80".parse().unwrap()]),
+    ]
+}
+
+/// The lines of what is said that begin so.
+fn lines<'a>(text: &'a str, begin: &str) -> Vec<&'a str> {
+    text.lines().map(str::trim_start).filter(|line| line.starts_with(begin)).collect()
+}
+
+#[tokio::test]
+async fn a_chain_that_is_whole_is_shown_and_ends_with_0() {
+    for delta in [false, true] {
+        let bed = Bed::start(delta).await;
+        bed.plane.set(whole());
+        for target in ["orders", "xds:///orders"] {
+            let (code, text) = bed.ask(&[target]).await;
+            assert_eq!(code, 0, "{text}");
+            for said in [
+                "LDS orders",
+                "→ RDS routes",
+                "RDS routes",
+                "CDS blue",
+                "EDS canary",
+                "node `patient`",
+                "all 6 resources are there",
+                "where `GET /` would go:",
+            ] {
+                assert!(text.contains(said), "`{said}` is not said: {text}");
+            }
+            let server = format!("server {} connected", bed.plane.uri());
+            assert_eq!(lines(&text, &server).len(), 1, "{text}");
+            assert_eq!(lines(&text, "wrong:"), [""; 0], "{text}");
+            assert_eq!(lines(&text, "cluster ").len(), 1, "{text}");
+            assert!(lines(&text, "cluster blue").len() == 1, "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_target_of_another_authority_is_asked_for_by_its_template() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    let (code, text) = bed.ask(&["xds://far/orders"]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(&format!("LDS {FEDERATED}")), "{text}");
+    assert!(text.contains("all 6 resources are there"), "{text}");
+}
+
+#[tokio::test]
+async fn a_request_goes_where_its_headers_lead_and_the_status_is_told_as_json() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    let words = ["orders", "POST /cart", "-H", "x-canary: yes", "--json"];
+    let (code, text) = bed.ask(&words).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("where `POST /cart` would go:"), "{text}");
+    assert_eq!(lines(&text, "cluster canary").len(), 1, "{text}");
+    let json = lines(&text, "{");
+    let [json] = json.as_slice() else { panic!("one JSON: {text}") };
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert!(json.to_string().contains("canary"), "{json}");
+    // What is no header goes nowhere, and the chain is whole all the same.
+    let (code, text) = bed.ask(&["orders", "GET /", "-H", "x y: 1"]).await;
+    assert_eq!((code, lines(&text, "nowhere: ").len()), (0, 1), "{text}");
+    assert_eq!(lines(&text, "{"), [""; 0], "{text}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_the_plane_does_not_have_is_named_and_ends_with_1() {
+    for delta in [false, true] {
+        let bed = Bed::start(delta).await;
+        let is_there = |it: &Resource| it.name() != "canary";
+        bed.plane.set(whole().into_iter().filter(is_there));
+        let (code, text) = bed.ask(&["orders"]).await;
+        assert_eq!(code, 1, "{text}");
+        let wrong = lines(&text, "wrong: ");
+        let [wrong] = wrong.as_slice() else { panic!("one line: {text}") };
+        assert!(wrong.contains("CDS canary (") && !wrong.contains("blue"), "{wrong}");
+        // What is there is shown, and where a call goes.
+        assert!(text.contains("EDS blue") && lines(&text, "cluster blue").len() == 1, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn routes_that_are_refused_are_told_with_the_reason_and_end_with_1() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    bed.plane.set([Resource::split("routes", "*", [("blue", 0)])]);
+    let (code, text) = bed.ask(&["orders"]).await;
+    assert_eq!(code, 1, "{text}");
+    let wrong = lines(&text, "wrong: ");
+    let [wrong] = wrong.as_slice() else { panic!("one line: {text}") };
+    assert!(wrong.contains("RDS routes (NACKED)"), "{wrong}");
+    assert!(text.contains("the sum must be in 1..=4294967295"), "{text}");
+    assert!(text.contains("1 refused)"), "{text}");
+    assert_eq!(bed.plane.nacks(RDS).len(), 1);
+}
+
+#[tokio::test]
+async fn who_does_not_ask_rightly_is_told_how_to_and_gets_2() {
+    let bed = Bed::start(true).await;
+    let bootstrap = bed.bootstrap();
+    let other = bed.folder.path().join("none.json").to_string_lossy().into_owned();
+    let broken = bed.folder.path().join("broken.json").to_string_lossy().into_owned();
+    fs::write(&broken, "{\"xds_servers\": []}").unwrap();
+    for (words, why) in [
+        (vec![&*bootstrap], "are needed"),
+        (vec![&*bootstrap, "orders", "GET /", "more"], "are needed"),
+        (vec![&*bootstrap, "orders", "-H"], "-H needs a header"),
+        (vec![&*bootstrap, "orders", "-H", "x-canary"], "a header has a `:`"),
+        (vec![&*bootstrap, "orders", "--yaml"], "no option `--yaml`"),
+        (vec![&*other, "orders"], "none.json"),
+        (vec![&*broken, "orders"], "xds_servers"),
+    ] {
+        let (code, text) = asked(&words).await;
+        assert_eq!(code, 2, "{words:?}: {text}");
+        assert!(text.contains(why), "{words:?}: {text}");
+        assert!(text.contains("\nxds_doctor BOOTSTRAP TARGET"), "{text}");
+    }
+    assert_eq!(bed.plane.connections(), 0, "nobody is asked");
+}
