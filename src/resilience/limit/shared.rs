@@ -121,8 +121,7 @@ mod tests {
     #[test]
     fn who_counts_by_one_name_counts_together_each_under_a_limit_of_its_own() {
         let users = name("together");
-        let (one, other) =
-            (Limiter::named(None, users.clone(), 2), Limiter::named(None, users, 3));
+        let (one, other) = (Limiter::named(None, users.clone(), 2), Limiter::named(None, users, 3));
         let held = [Limiter::hold(&one), Limiter::hold(&other)];
         assert!(held.iter().all(Option::is_some));
         assert!(Limiter::hold(&one).is_none(), "two are in flight");
