@@ -185,7 +185,7 @@ async fn a_cluster_that_a_filter_asks_and_nobody_defines_is_told_with_its_line()
 #[tokio::test]
 async fn a_bad_cluster_is_refused_with_its_line() {
     for (cluster, words) in [
-        ("    breakers: {max_requests: 0} #MARK\n", "clusters.two.breakers.max_requests = 0"),
+        ("    breakers: {max_pools: 3} #MARK\n", "clusters.two.breakers.max_pools = 3"),
         ("    failover: {clusters: [two]} #MARK\n", "clusters.two.failover.clusters[0] = two"),
         ("    panic_threshold: 101 #MARK\n", "clusters.two.panic_threshold = 101"),
         ("    transport: {connect_timeout: -1s} #MARK\n", "clusters.two.transport.connect_timeout"),

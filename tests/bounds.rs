@@ -24,7 +24,9 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::time::{Instant, sleep};
 use tower_mesh::{Body, ErrorKind, Mesh, Phase, Retry, ServiceSettings, config::Service};
 
-use support::{BoxError, Leaves, SERVICE, Server, get, leaf::ok, patience, published, reply};
+use support::{
+    BoxError, Leaves, SERVICE, Server, cluster, get, leaf::ok, patience, published, reply,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -186,6 +188,59 @@ async fn a_stream_lasts_no_longer_than_it_may() {
     let (mesh, _) = thinking(2 * SECOND, 0, both);
     let error = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap_err();
     assert!(error.to_string().contains("1s, `timeout` by the code"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_lasts_no_longer_than_its_cluster_allows() {
+    let leaves = Leaves::new(1);
+    let seen = Arc::new(Mutex::new(HeaderMap::new()));
+    let sink = Arc::clone(&seen);
+    let answering = leaves.leaves(Mesh::builder(), move |_, request: Request<Body>| {
+        *sink.lock().unwrap() = request.headers().clone();
+        async move {
+            let _read = request.into_body().collect().await?;
+            Ok(Response::new(slow_body(10)))
+        }
+    });
+    let allowing = |longest: Duration| {
+        let mut cluster = cluster(leaves.addresses());
+        cluster.max_stream_duration = Some(longest);
+        cluster
+    };
+    let mut service = Service::default();
+    service.policy.retry = Some(once());
+    let (mesh, publish) = published(answering, |publish| {
+        publish.cluster(SERVICE, allowing(3 * SECOND)).unwrap();
+        publish.service(SERVICE, service.clone()).unwrap();
+    })
+    .await;
+    let client = mesh.client(SERVICE).unwrap();
+    // In the body of its answer, and in that of its request.
+    let start = Instant::now();
+    let answer = client.send(get("/")).await.unwrap();
+    let error = answer.into_body().bytes().await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Body));
+    assert!(error.to_string().contains("(`max_stream_duration`)"), "{error}");
+    assert_eq!(start.elapsed().as_secs(), 3);
+    let error = client.send(put(slow_body(10))).await.unwrap_err();
+    let text = error.to_string();
+    let words = format!("3s, `max_stream_duration` of cluster {SERVICE}");
+    assert!(text.contains(&words), "{text}");
+    // A gRPC server is told of it.
+    let mut request = get("/");
+    request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    drop(client.send(request).await.unwrap());
+    assert_eq!(seen.lock().unwrap()["grpc-timeout"], "3000000u");
+    // What the route says counts where it is less, and 0 is no bound.
+    service.policy.timeout = Some(SECOND);
+    publish.service(SERVICE, service.clone()).unwrap();
+    let error = client.send(put(slow_body(10))).await.unwrap_err();
+    assert!(error.to_string().contains("1s, `timeout` by source"), "{error}");
+    service.policy.timeout = None;
+    publish.service(SERVICE, service).unwrap();
+    publish.cluster(SERVICE, allowing(Duration::ZERO)).unwrap();
+    let answer = client.send(get("/")).await.unwrap();
+    assert_eq!(answer.into_body().bytes().await.unwrap().len(), 10 * "frame".len());
 }
 
 /// What a gRPC call with this header is told to the endpoint as, in milliseconds.

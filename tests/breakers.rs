@@ -116,14 +116,78 @@ async fn no_more_connections_are_made_than_the_cluster_may_have() {
 
 #[tokio::test]
 async fn an_endpoint_without_a_connection_gets_one_whatever_the_limit() {
-    let servers = [Server::named("a").await, Server::named("b").await, Server::named("c").await];
-    let (_mesh, client) =
-        mesh(cluster(&servers, breakers(|it| it.max_connections = Some(1)))).await;
-    let answers = patience(storm(6, 300, |_| fetch(&client, get("/")))).await;
-    assert_eq!(failures(&answers), Vec::<String>::new());
-    for server in &servers {
-        assert_eq!(server.connections(), 1);
+    for limits in [
+        breakers(|it| it.max_connections = Some(1)),
+        breakers(|it| it.max_connections = Some(0)),
+        breakers(|it| it.max_connections_per_endpoint = Some(0)),
+    ] {
+        let servers =
+            [Server::named("a").await, Server::named("b").await, Server::named("c").await];
+        let (_mesh, client) = mesh(cluster(&servers, limits.clone())).await;
+        let answers = patience(storm(6, 300, |_| fetch(&client, get("/")))).await;
+        assert_eq!(failures(&answers), Vec::<String>::new(), "{limits:?}");
+        for server in &servers {
+            assert_eq!(server.connections(), 1, "{limits:?}");
+        }
     }
+}
+
+#[tokio::test]
+async fn clusters_that_share_a_count_are_full_together_each_by_its_own_limit() {
+    let slow = Slow::start().await;
+    let limited = |most| {
+        breakers(|it| (it.max_requests, it.shared) = (Some(most), Some("these alone".into())))
+    };
+    let (_mesh, two) = mesh(cluster([&slow.server], limited(2))).await;
+    let (_other, three) = mesh(cluster([&slow.server], limited(3))).await;
+    let (_apart, alone) =
+        mesh(cluster([&slow.server], breakers(|it| it.max_requests = Some(1)))).await;
+    let mut calls: Vec<_> =
+        [&two, &three, &alone].map(|client| tokio::spawn(fetch(client, get("/")))).into();
+    until(|| slow.server.requests() == 3).await;
+    is_refused(&fetch(&two, get("/")).await.unwrap_err(), Refusal::MaxRequests, "UO");
+    calls.push(tokio::spawn(fetch(&three, get("/"))));
+    until(|| slow.server.requests() == 4).await;
+    is_refused(&fetch(&three, get("/")).await.unwrap_err(), Refusal::MaxRequests, "UO");
+    slow.leave.add_permits(4);
+    for call in calls {
+        assert_eq!(patience(call).await.unwrap().unwrap().body(), "slow");
+    }
+}
+
+/// Envoy, gRPC: by 0 whoever configures a cluster shuts it, and opens it again by another number.
+#[tokio::test]
+async fn a_limit_of_none_shuts_the_cluster_until_it_is_raised() {
+    let server = Server::named("a").await;
+    let (mesh, publisher) = published(Mesh::builder(), |publisher| {
+        publisher.cluster("users", Cluster::default()).unwrap();
+    })
+    .await;
+    let client = mesh.client("users").unwrap();
+    let limit = |edit: fn(&mut Breakers)| {
+        publisher.cluster("users", cluster([&server], breakers(edit))).unwrap();
+    };
+    let call = |version| fetch(&client, over(version, get("/")));
+    for version in VERSIONS {
+        limit(|it| it.max_requests = Some(0));
+        let error = call(version).await.unwrap_err();
+        is_refused(&error, Refusal::MaxRequests, "UO");
+        assert!(error.to_string().contains("maximum of 0 requests"), "{error}");
+        // Nobody may wait for a connection, so that there is none.
+        limit(|it| it.max_pending = Some(0));
+        is_refused(&call(version).await.unwrap_err(), Refusal::MaxPending, "UO");
+        assert_eq!((server.requests(), server.connections()), (0, 0));
+    }
+    limit(|it| (it.max_requests, it.max_pending) = (Some(1), Some(1)));
+    assert_eq!(call(Version::HTTP_2).await.unwrap().body(), "a");
+    // Who finds a connection waits for none, and a limit of calls of high priority is not the others'.
+    limit(|it| {
+        it.max_pending = Some(0);
+        let mut high = Thresholds::default();
+        high.max_requests = Some(0);
+        it.high = Some(Box::new(high));
+    });
+    assert_eq!(call(Version::HTTP_2).await.unwrap().body(), "a");
 }
 
 #[tokio::test]
@@ -528,19 +592,15 @@ async fn what_means_nothing_here_is_refused_by_name() {
     };
     let said = refusal(breakers(|it| it.max_pools = Some(3)), &[]);
     assert!(said.contains("breakers.max_pools = 3") && said.contains("`subsetting`"), "{said}");
-    for edit in [
-        |it: &mut Breakers| it.max_connections = Some(0),
-        |it: &mut Breakers| it.max_pending = Some(0),
-        |it: &mut Breakers| it.max_connections_per_endpoint = Some(0),
-        |it: &mut Breakers| {
-            let mut high = Thresholds::default();
-            high.max_requests = Some(0);
-            it.high = Some(Box::new(high));
-        },
-    ] {
-        let said = refusal(breakers(edit), &[]);
-        assert!(said.contains("= 0: must be at least 1"), "{said}");
-    }
+    let pools = |it: &mut Breakers| {
+        let mut high = Thresholds::default();
+        high.max_pools = Some(0);
+        it.high = Some(Box::new(high));
+    };
+    let said = refusal(breakers(pools), &[]);
+    assert!(said.contains("breakers.high.max_pools = 0"), "{said}");
+    let said = refusal(breakers(|it| it.shared = Some(String::new())), &[]);
+    assert!(said.contains("breakers.shared = \"\": must not be empty"), "{said}");
     for (drops, wanted) in [
         (vec![("", 1.0)], "drops[0].category"),
         (vec![("a", 1.0), ("a", 2.0)], "drops[1].category = a: is listed twice"),

@@ -265,6 +265,91 @@ async fn an_http1_connection_that_was_busy_at_its_age_is_retired_all_the_same() 
 }
 
 #[tokio::test]
+async fn a_connection_that_was_given_all_its_requests_takes_no_more() {
+    for version in VERSIONS {
+        let server = Server::named("hello").await;
+        let mut cluster = cluster([server.address()]);
+        cluster.transport.max_requests_per_connection = Some(3);
+        let mesh = one_cluster(cluster).build().unwrap();
+        mesh.ready().await.unwrap();
+        let mut events = Recorder::of(&mesh);
+        let client = mesh.client("users").unwrap();
+        for call in 1..=10 {
+            // A POST that was begun is not sent again.
+            let answer = fetch(&client, over(version, post("/", "x"))).await.unwrap();
+            assert_eq!(answer.body(), "hello");
+            assert_eq!(server.connections(), (call - 1) / 3 + 1, "{version:?}, call {call}");
+        }
+        let three_have_ended = async {
+            while events.disconnects().len() < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        patience(three_have_ended).await;
+        assert_eq!(events.disconnects(), ["max requests"; 3], "{version:?}");
+    }
+}
+
+/// Streams that were begun before end on it, and who waits meanwhile has another connection.
+#[tokio::test]
+async fn an_http2_connection_that_was_given_all_its_requests_ends_with_those_in_flight() {
+    let leave = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&leave);
+    let server = Server::start(move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            reply("hello")
+        }
+    })
+    .await;
+    let mut cluster = cluster([server.address()]);
+    cluster.transport.max_requests_per_connection = Some(2);
+    let mesh = one_cluster(cluster).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    let calls = async {
+        let client = client.clone();
+        storm(10, 10, |_| fetch(&client, over(Version::HTTP_2, post("/", "x")))).await
+    };
+    let all_are_there = async {
+        while server.requests() < 10 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // None of them has ended, and none took a third.
+        assert_eq!((server.connections(), events.disconnects().len()), (5, 0));
+        leave.add_permits(10);
+    };
+    let (answers, ()) = patience(async { tokio::join!(calls, all_are_there) }).await;
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    let each_has_ended = async {
+        while events.disconnects().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    patience(each_has_ended).await;
+    assert_eq!(events.disconnects(), ["max requests"; 5]);
+}
+
+/// Many at a time, and never one more on a connection than it may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_is_given_one_request_more_than_it_may_have() {
+    for version in VERSIONS {
+        let server = Server::named("hello").await;
+        let mut cluster = cluster([server.address()]);
+        cluster.transport.max_requests_per_connection = Some(5);
+        let mesh = one_cluster(cluster).build().unwrap();
+        mesh.ready().await.unwrap();
+        let client = mesh.client("users").unwrap();
+        let calls = storm(16, 400, |_| fetch(&client, over(version, post("/", "x"))));
+        assert_eq!(failures(&patience(calls).await), Vec::<String>::new());
+        assert_eq!(server.requests(), 400);
+        assert!(server.connections() >= 80, "{version:?}: {}", server.connections());
+    }
+}
+
+#[tokio::test]
 async fn an_http2_connection_of_its_age_ends_with_its_last_stream_and_takes_no_more() {
     let server = Server::start(|request| async move {
         let long = request.uri().path() == "/long";

@@ -10,6 +10,7 @@ mod support;
 
 use std::{
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -19,8 +20,8 @@ use tower_mesh::{Body, Call, ErrorKind, Event, Mesh, Phase, Retry, config};
 use support::{
     GreeterClient, HelloRequest, Leaves, RawServer, Recorder, SERVICE, Server, VERSIONS, get,
     hello,
-    leaf::{answer, ok},
-    over, patience, reply,
+    leaf::{answer, grpc, ok},
+    over, patience, post, reply,
     server::full,
 };
 
@@ -181,6 +182,104 @@ async fn no_time_left_is_a_timeout_before_anything_is_sent() {
     request.extensions_mut().insert(call);
     assert!(mesh.client(SERVICE).unwrap().send(request).await.unwrap_err().is_timeout());
     assert_eq!(leaves.total(), 0);
+}
+
+/// What a server that goes by `grpc-timeout` answers so long after its request came: the timer of the call
+/// wakes it, and fires at that moment, too.
+async fn at_once_after(time: Duration) {
+    let at = tokio::time::Instant::now() + time;
+    std::future::poll_fn(|_| {
+        if tokio::time::Instant::now() >= at { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// What a call with 2 s comes to whose endpoint ends it with this code at its deadline, or before.
+async fn ended_with(code: i32, is_late: bool) -> tonic::Status {
+    let leaves = Leaves::new(1);
+    let mesh = leaves.mesh(move |_, _| async move {
+        if is_late {
+            at_once_after(Duration::from_secs(2)).await;
+        }
+        Ok(grpc(code))
+    });
+    let mesh = mesh.build().unwrap();
+    let mut client = GreeterClient::new(mesh.client(SERVICE).unwrap());
+    let mut request = tonic::Request::new(HelloRequest::default());
+    request.extensions_mut().insert(Call::new().timeout(Duration::from_secs(2)));
+    let start = tokio::time::Instant::now();
+    let status = client.say_hello(request).await.unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), if is_late { 2 } else { 0 }, "{status}");
+    assert_eq!(leaves.total(), 1);
+    status
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_ends_at_the_deadline_has_met_the_deadline() {
+    for (code, name) in [(1, "CANCELLED"), (4, "DEADLINE_EXCEEDED")] {
+        let status = ended_with(code, true).await;
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+        let text = status.message();
+        assert!(text.contains("the deadline of the call passed: 2s"), "{text}");
+        assert!(text.contains(&format!("the endpoint ended it with {name}")), "{text}");
+    }
+    // Before it, or with another word, it is the server's.
+    for (code, is_late) in [(1, false), (4, false), (5, true), (14, true)] {
+        let status = ended_with(code, is_late).await;
+        assert_eq!((status.code() as i32, status.message()), (code, ""), "{is_late}");
+    }
+}
+
+/// What a stream ends with that its peer resets by this code.
+async fn reset_with(reason: h2::Reason) -> h2::Error {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let server = async {
+        let mut connection = h2::server::handshake(far).await.unwrap();
+        let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+        respond.send_reset(reason);
+        drop(connection.accept().await);
+        std::future::pending().await
+    };
+    let client = async {
+        let (sender, connection) = h2::client::handshake(near).await.unwrap();
+        let called = async {
+            let mut sender = sender.ready().await.unwrap();
+            let request = http::Request::get("http://a/").body(()).unwrap();
+            let (response, _) = sender.send_request(request, true).unwrap();
+            response.await.unwrap_err()
+        };
+        tokio::select! {
+            error = called => error,
+            ended = connection => panic!("{ended:?}"),
+        }
+    };
+    tokio::select! {
+        error = client => error,
+        never = server => never,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_a_server_cancels_at_the_deadline_has_met_the_deadline() {
+    for (reason, is_late, kind) in [
+        (h2::Reason::CANCEL, true, ErrorKind::Timeout),
+        (h2::Reason::CANCEL, false, ErrorKind::Layer),
+        (h2::Reason::INTERNAL_ERROR, true, ErrorKind::Layer),
+    ] {
+        let mesh = Leaves::new(1).mesh(move |_, _| async move {
+            let error = reset_with(reason).await;
+            if is_late {
+                at_once_after(Duration::from_secs(2)).await;
+            }
+            Err(error.into())
+        });
+        let mesh = mesh.build().unwrap();
+        let mut request = post("/", "x");
+        request.extensions_mut().insert(Call::new().timeout(Duration::from_secs(2)));
+        let error = mesh.client(SERVICE).unwrap().send(request).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{reason:?} {is_late}: {error}");
+        assert!(error.chain().contains("stream error"), "{}", error.chain());
+    }
 }
 
 #[tokio::test(start_paused = true)]

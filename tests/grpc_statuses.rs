@@ -13,7 +13,11 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use tonic::Code;
-use tower_mesh::{Body, Error, ErrorKind, Mesh};
+use tower_mesh::{
+    Body, Error, ErrorKind, Mesh, Refusal,
+    config::{Breakers, Cluster, DropOverload, Endpoint},
+    discover::Static,
+};
 
 use support::{
     BoxError, GreeterClient, HelloReply, HelloRequest, Leaves, RawServer, SERVICE, Server,
@@ -113,6 +117,47 @@ async fn a_reached_limit_is_resource_exhausted() {
         tokio::time::timeout(Duration::from_secs(1), call).await.is_err(),
         "it hangs: admitted"
     );
+}
+
+/// gRFC A32, Envoy: it cannot be had, which is not to say that its caller has asked for too much.
+#[tokio::test(start_paused = true)]
+async fn a_full_cluster_is_unavailable() {
+    let mut breakers = Breakers::default();
+    breakers.max_requests = Some(1);
+    let mesh = Leaves::new(1)
+        .mesh(|_, _| std::future::pending())
+        .service(SERVICE, |s| s.breakers(breakers))
+        .build()
+        .unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    let mut waiting = GreeterClient::new(client.clone());
+    let waiting =
+        tokio::spawn(async move { waiting.say_hello(HelloRequest::default()).await.is_ok() });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let status = status_of(&mesh, SERVICE).await;
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("`breakers.max_requests`"), "{status}");
+    let error = client.send(post("/", "x")).await.unwrap_err();
+    assert_eq!((error.refusal(), error.grpc_code()), (Some(Refusal::MaxRequests), 14), "{error}");
+    // Metrics tell what the caller got.
+    let labels = [("rpc.response.status_code", "UNAVAILABLE"), ("error.type", "overloaded")];
+    let told = mesh.metrics().total("rpc.client.call.duration", &labels);
+    assert!((told - 1.0).abs() < 0.1, "{told}");
+    waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_cluster_drops_is_unavailable() {
+    let (dead, _socket) = dead_address();
+    let mut cluster = Cluster::default();
+    cluster.endpoints = vec![Endpoint::from(dead)];
+    cluster.drops = vec![DropOverload::new("full", 100.0)];
+    let users = Static::default().cluster("users", cluster);
+    let mesh = Mesh::builder().source(users).build().unwrap();
+    mesh.ready().await.unwrap();
+    let status = status_of(&mesh, "users").await;
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("drops a share of its calls"), "{status}");
 }
 
 #[tokio::test(start_paused = true)]

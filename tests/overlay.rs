@@ -334,7 +334,7 @@ async fn a_source_that_is_silent_hides_nobodys_security_and_one_that_is_late_cha
 #[tokio::test]
 async fn a_cluster_is_not_run_on_what_others_say_while_settings_of_it_are_refused() {
     let server = Server::named("hello").await;
-    let bad = "clusters: {users: {breakers: {max_requests: 0}}}\n";
+    let bad = "clusters: {users: {queue: {capacity: 0}}}\n";
     let file = written(bad);
     let mut beside = Cluster::default();
     beside.balancer = Some(Balancer::Random);

@@ -36,6 +36,11 @@ pub struct Cluster {
     pub discovery: Option<Discovery>,
     /// Clusters that are used while no endpoint of this one works. Default: none.
     pub failover: Option<Failover>,
+    /// The longest that a call lasts whose route leads to it, from its start to its trailers, both
+    /// directions, whatever its route allows. 0: none. Default: none. Source: xDS
+    /// `common_http_protocol_options.max_stream_duration`.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub max_stream_duration: Option<Duration>,
     /// Limits of the cluster.
     pub breakers: Option<Breakers>,
     /// How long attempts wait for an available endpoint. Default: not at all.

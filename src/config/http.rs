@@ -19,18 +19,12 @@ pub struct HttpOptions {
     pub http3: Option<bool>,
     /// Whether alternative services are remembered. Default: false.
     pub alternate_protocols: Option<bool>,
-    /// Requests on one connection. Default: no limit.
-    pub max_requests_per_connection: Option<u32>,
     /// Headers of a response. Default: 100.
     pub max_response_headers: Option<u32>,
     /// All headers of a response. Unit: bytes. Default: 60 KiB.
     pub max_response_header_bytes: Option<u32>,
     /// Names with underscores. Default: they are allowed.
     pub underscores: HeaderUnderscores,
-    /// The longest that a stream lives. Default: for ever. Source: xDS
-    /// `common_http_protocol_options.max_stream_duration`.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
-    pub max_stream_duration: Option<Duration>,
     /// The way headers are checked, of another system.
     pub header_validation: Option<Extension>,
 }

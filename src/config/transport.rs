@@ -25,9 +25,16 @@ pub struct Transport {
     /// Closes a connection that has been without requests for so long. Default: 90 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub idle_timeout: Option<Duration>,
-    /// Retires a connection at this age, 10 % more or less. Default: 30 min.
+    /// Retires a connection at this age. Default: 30 min.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub max_age: Option<Duration>,
+    /// Adds up to so much to that age, drawn for each connection. Unit: percent. Range: 0..=100. Default: 10 %
+    /// more or less. Source: xDS `max_connection_duration_jitter`.
+    pub max_age_jitter: Option<f64>,
+    /// Requests that a connection is given before it is retired: of HTTP/1.1 it ends with the last of them,
+    /// of HTTP/2 no more streams begin, and it ends with those in flight. Range: from 1. Default: no limit.
+    /// Source: xDS `max_requests_per_connection`.
+    pub max_requests_per_connection: Option<u32>,
     /// The idle time before TCP probes. Default: 30 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub tcp_keepalive: Option<Duration>,
@@ -159,8 +166,12 @@ pub struct TransportSettings {
     pub connect_backoff_max: Duration,
     /// Closes a connection that has been without requests for so long. Default: 90 s.
     pub idle_timeout: Duration,
-    /// Retires a connection at this age, 10 % more or less. Default: 30 min.
+    /// Retires a connection at this age. Default: 30 min.
     pub max_age: Duration,
+    /// Adds up to so much to that age. Unit: percent. Default: 10 % more or less.
+    pub max_age_jitter: Option<f64>,
+    /// Requests that a connection is given before it is retired. Default: no limit.
+    pub max_requests_per_connection: Option<u32>,
     /// The idle time before TCP probes. Default: 30 s.
     pub tcp_keepalive: Duration,
     /// The idle time before an HTTP/2 ping while requests are in flight. Default: 30 s.
@@ -191,6 +202,8 @@ impl Transport {
             connect_backoff_max: self.connect_backoff_max.unwrap_or(Duration::from_secs(30)),
             idle_timeout: self.idle_timeout.unwrap_or(Duration::from_secs(90)),
             max_age: self.max_age.unwrap_or(Duration::from_secs(1800)),
+            max_age_jitter: self.max_age_jitter,
+            max_requests_per_connection: self.max_requests_per_connection,
             tcp_keepalive: self.tcp_keepalive.unwrap_or(Duration::from_secs(30)),
             http2_ping_interval: self.http2_ping_interval.unwrap_or(Duration::from_secs(30)),
             http2_ping_timeout: self.http2_ping_timeout.unwrap_or(Duration::from_secs(10)),

@@ -36,7 +36,7 @@ pub(crate) use self::loads::{At, Attempts, EndpointLoad, Load, Loads};
 pub(crate) use self::mesh_end::{MeshEnd, cut};
 pub(crate) use self::random::Random;
 pub(crate) use self::time::{Epoch, Instant, earliest, nanos};
-pub(crate) use self::wire::WireFailure;
+pub(crate) use self::wire::{WireFailure, is_cancelled};
 pub use self::{
     body::Body,
     call::Call,

@@ -115,6 +115,8 @@ pub enum DisconnectReason {
     IdentityChanged,
     /// It was cut at the end of the grace of [`Mesh::shutdown`](crate::Mesh::shutdown).
     Shutdown,
+    /// It was given as many requests as one may be (`transport.max_requests_per_connection`).
+    MaxRequests,
 }
 
 /// Why an endpoint was taken out of use for a while.
@@ -314,7 +316,7 @@ impl fmt::Display for HedgeRefusal {
 
 impl DisconnectReason {
     /// All of them, in the order of their indices.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Idle,
         Self::Age,
         Self::ClosedByPeer,
@@ -325,6 +327,7 @@ impl DisconnectReason {
         Self::Revoked,
         Self::IdentityChanged,
         Self::Shutdown,
+        Self::MaxRequests,
     ];
 
     pub(crate) fn index(self) -> usize {
@@ -345,6 +348,7 @@ impl DisconnectReason {
             Self::Revoked => "revoked",
             Self::IdentityChanged => "identity changed",
             Self::Shutdown => "shutdown",
+            Self::MaxRequests => "max requests",
         }
     }
 
@@ -354,6 +358,7 @@ impl DisconnectReason {
             Self::ClosedByPeer => "closed_by_peer",
             Self::RootRemoved => "root_removed",
             Self::IdentityChanged => "identity_changed",
+            Self::MaxRequests => "max_requests",
             other => other.as_str(),
         }
     }

@@ -64,6 +64,19 @@ impl WireFailure {
     }
 }
 
+/// Whether the peer has ended the stream as one that nobody needs any more.
+//= RFC 9113 §7: CANCEL; gRPC over HTTP/2 §"Errors": it is CANCELLED, as a server ends what is late
+pub(crate) fn is_cancelled(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_remote() && h2.reason() == Some(h2::Reason::CANCEL);
+        }
+        cause = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use std::task::Poll;
@@ -77,6 +90,50 @@ mod tests {
         // An error made of a reason alone counts as this side's own.
         let local = h2::Error::from(h2::Reason::REFUSED_STREAM);
         assert_ne!(WireFailure::of_h2(&local), WireFailure::Refused);
+    }
+
+    /// What a stream ends with that its peer resets so.
+    async fn reset_with(reason: h2::Reason) -> h2::Error {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = async {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+            respond.send_reset(reason);
+            // Until the other side is gone.
+            drop(connection.accept().await);
+        };
+        let client = async {
+            let (sender, connection) = h2::client::handshake(near).await.unwrap();
+            let driven = async { drop(connection.await) };
+            let called = async {
+                let mut sender = sender.ready().await.unwrap();
+                let request = http::Request::get("http://a/").body(()).unwrap();
+                let (response, _) = sender.send_request(request, true).unwrap();
+                response.await.unwrap_err()
+            };
+            tokio::select! {
+                error = called => error,
+                () = driven => panic!("the connection has ended"),
+            }
+        };
+        tokio::select! {
+            error = client => error,
+            () = server => panic!("the server has ended"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_its_peer_cancels_is_told_from_others() {
+        let cancelled = reset_with(h2::Reason::CANCEL).await;
+        assert!(is_cancelled(&cancelled), "{cancelled}");
+        assert_eq!(WireFailure::of_h2(&cancelled), WireFailure::Reset);
+        let wrapped = crate::Error::new(crate::ErrorKind::Transport, crate::Phase::Headers);
+        assert!(is_cancelled(&wrapped.caused_by(cancelled)));
+        for reason in [h2::Reason::INTERNAL_ERROR, h2::Reason::REFUSED_STREAM] {
+            assert!(!is_cancelled(&reset_with(reason).await), "{reason:?}");
+        }
+        // Nor is what this side says.
+        assert!(!is_cancelled(&h2::Error::from(h2::Reason::CANCEL)));
     }
 
     /// hyper has no other word for it than its text.

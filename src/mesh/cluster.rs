@@ -1,8 +1,11 @@
 //! A cluster at run time: its balancer, its breaker, and what else a change of its settings replaces.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -19,12 +22,13 @@ use super::{
 use crate::{
     balance::{Balancer, Spec},
     config::{self, CallPriority, Security, SecurityMode},
-    core::Epoch,
+    core::{Epoch, Instant, earliest},
     observe::ClusterMeter,
     resilience::{
         breaker::Level,
         budget::{Shares, Slot},
-        limit::Limiter,
+        deadline::Bounds,
+        limit::{Limiter, Name, What},
     },
 };
 
@@ -36,6 +40,8 @@ pub(crate) struct Cluster {
     reads: AtomicBool,
     /// Others take over from it: the same.
     is_followed: AtomicBool,
+    /// Its calls last no longer than it allows: the same.
+    is_bounded: AtomicBool,
     /// A source has settings for it; one that is only named by a route has none.
     is_defined: AtomicBool,
     pub(crate) meter: Arc<ClusterMeter>,
@@ -73,8 +79,10 @@ impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
         let (reads, is_followed) = (core.reads().into(), core.failover.is_some().into());
+        let is_bounded = core.longest().is_some().into();
         let (core, is_defined) = (ArcSwap::from_pointee(core), false.into());
-        Self { name, core, reads, is_followed, is_defined, meter, discovered, refused: None }
+        let refused = None;
+        Self { name, core, reads, is_followed, is_bounded, is_defined, meter, discovered, refused }
     }
 
     /// Whether a source defines it: what its calls ask without the state of the mesh, which is held
@@ -92,6 +100,7 @@ impl Cluster {
     pub(crate) fn set(&self, core: Core) {
         self.reads.store(core.reads(), Relaxed);
         self.is_followed.store(core.failover.is_some(), Relaxed);
+        self.is_bounded.store(core.longest().is_some(), Relaxed);
         self.core.store(Arc::new(core));
     }
 
@@ -107,6 +116,21 @@ impl Cluster {
     #[inline]
     pub(crate) fn reads(&self) -> bool {
         self.reads.load(Relaxed)
+    }
+
+    /// Whether it bounds how long its calls last.
+    #[inline]
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.is_bounded.load(Relaxed)
+    }
+
+    /// Bounds a call that began then. Says whether it is this that bounds its body.
+    #[cold]
+    pub(crate) fn bind(&self, bounds: &mut Bounds, started: Instant) -> bool {
+        let longest = self.core.load().longest();
+        let at = longest.and_then(|longest| started.checked_add(longest));
+        (bounds.head, bounds.body) = (earliest(bounds.head, at), earliest(bounds.body, at));
+        at.is_some() && bounds.body == at
     }
 
     /// Whether a call that is hashed to nothing may still be: by settings that are on their way, or by
@@ -255,6 +279,11 @@ impl Core {
         requests.chain(self.balancer.context().breakers.levels())
     }
 
+    /// How long its calls last at most, if that is said.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        config::bound(self.config.max_stream_duration)
+    }
+
     fn reads(&self) -> bool {
         self.hashing.is_some() || self.overriding.reads_headers()
     }
@@ -284,5 +313,7 @@ fn breaker(config: &config::Cluster, kept: Option<&Arc<Limiter>>) -> Option<Arc<
     let breakers = config.breakers.as_ref()?;
     // A share of what is in flight needs the count, too.
     let counted = breakers.retry_budget.as_ref().map(|_| u32::MAX);
-    Some(Limiter::resized(kept, breakers.max_requests.or(counted)?))
+    let most = breakers.max_requests.or(counted)?;
+    let name = Name::of(breakers.shared.as_deref(), What::Requests, CallPriority::Default);
+    Some(Limiter::named(kept, name, most))
 }

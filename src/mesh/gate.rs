@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, CallPriority},
-    resilience::{drops::Drops, limit::Limiter, queue::Queue},
+    resilience::{
+        drops::Drops,
+        limit::{Limiter, Name, What},
+        queue::Queue,
+    },
 };
 
 /// The counts in it live as long as what they count is asked for.
@@ -20,11 +24,16 @@ pub(crate) struct Gate {
 impl Gate {
     /// What a cluster asks for; what `kept` has counted goes on.
     pub(crate) fn of(config: &config::Cluster, kept: Option<&Arc<Self>>) -> Option<Arc<Self>> {
-        let high = config.breakers.as_ref().and_then(|breakers| breakers.high.as_ref());
+        let breakers = config.breakers.as_ref();
         // A share of what is in flight needs the count, too.
         let counted = |high: &config::Thresholds| high.retry_budget.as_ref().map(|_| u32::MAX);
-        let high = high.and_then(|high| high.max_requests.or_else(|| counted(high)));
-        let high = high.map(|most| Limiter::resized(kept.and_then(|it| it.high.as_ref()), most));
+        let most = breakers.and_then(|breakers| breakers.high.as_ref());
+        let most = most.and_then(|high| high.max_requests.or_else(|| counted(high)));
+        let high = most.map(|most| {
+            let name = breakers.and_then(|breakers| breakers.shared.as_deref());
+            let name = Name::of(name, What::Requests, CallPriority::High);
+            Limiter::named(kept.and_then(|it| it.high.as_ref()), name, most)
+        });
         let queue = config.queue.as_ref();
         let queue = queue.map(|it| Queue::resized(kept.and_then(|kept| kept.queue.as_ref()), it));
         let drops = Drops::new(&config.drops, kept.map(|kept| &kept.drops));

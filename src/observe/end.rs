@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::family::{Label, LabelValue};
-use crate::core::{BodyEnd, ErrorKind, grpc};
+use crate::core::{BodyEnd, Error, ErrorKind, grpc};
 
 /// The method of a request, as far as it is counted by: gRPC's is always the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,6 +18,8 @@ pub(crate) enum End {
     Grpc(i32),
     /// With a failure of this client or of the connection.
     Error(ErrorKind),
+    /// With one of which a gRPC caller sees another code than its kind's.
+    Coded(ErrorKind, i32),
     /// The caller has left before.
     Left,
 }
@@ -77,6 +79,12 @@ impl End {
         Some(Self::Status(status))
     }
 
+    /// What a failure comes to.
+    pub(crate) fn of_error(error: &Error) -> Self {
+        let (kind, code) = (error.kind(), error.grpc_code());
+        if code == kind.grpc_code() { Self::Error(kind) } else { Self::Coded(kind, code) }
+    }
+
     /// What the end of a gRPC response's body comes to.
     pub(crate) fn of_body(end: BodyEnd) -> Self {
         match end {
@@ -98,12 +106,10 @@ impl Key {
     pub(super) fn new(verb: Verb, end: End) -> Self {
         let (tag, value) = match end {
             End::Status(status) => (0, u32::from(status)),
-            // A code that is none is as good as none.
-            End::Grpc(code) => {
-                (1, u32::try_from(code).ok().filter(|code| *code < 17).unwrap_or(UNKNOWN as u32))
-            }
+            End::Grpc(code) => (1, known(code)),
             End::Error(kind) => (2, kind as u32),
             End::Left => (3, 0),
+            End::Coded(kind, code) => (4, known(code) << 8 | kind as u32),
         };
         Self(u32::from(verb.0) << 24 | tag << 16 | value)
     }
@@ -119,7 +125,11 @@ impl Key {
             0 => End::Status(u16::try_from(value).ok()?),
             1 => End::Grpc(i32::try_from(value).ok()?),
             2 => End::Error(*ErrorKind::ALL.get(value as usize)?),
-            _ => End::Left,
+            3 => End::Left,
+            _ => {
+                let kind = *ErrorKind::ALL.get((value & 0xFF) as usize)?;
+                End::Coded(kind, i32::try_from(value >> 8).ok()?)
+            }
         })
     }
 
@@ -140,7 +150,9 @@ impl Key {
         match self.end() {
             Some(End::Status(status)) => status_labels(status, labels),
             Some(End::Grpc(_)) | None => labels.push(("error.type", OTHER.into())),
-            Some(End::Error(kind)) => labels.push(("error.type", kind.code().into())),
+            Some(End::Error(kind) | End::Coded(kind, _)) => {
+                labels.push(("error.type", kind.code().into()));
+            }
             Some(End::Left) => labels.push(("error.type", "cancelled".into())),
         }
     }
@@ -161,6 +173,10 @@ impl Key {
                 labels.push((status, name(kind.grpc_code()).into()));
                 labels.push(("error.type", kind.code().into()));
             }
+            Some(End::Coded(kind, code)) => {
+                labels.push((status, name(code).into()));
+                labels.push(("error.type", kind.code().into()));
+            }
             Some(End::Left) => {
                 labels.push((status, name(1).into()));
                 labels.push(("error.type", "cancelled".into()));
@@ -168,6 +184,11 @@ impl Key {
             None => labels.push(("error.type", OTHER.into())),
         }
     }
+}
+
+/// A code that is none is as good as none.
+fn known(code: i32) -> u32 {
+    u32::try_from(code).ok().filter(|code| *code < 17).unwrap_or(UNKNOWN as u32)
 }
 
 /// A status, which is an error from 400 on.
@@ -181,6 +202,26 @@ fn status_labels(status: u16, labels: &mut Vec<Label>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::{Phase, Refusal};
+
+    #[test]
+    fn a_failure_is_counted_by_the_code_that_its_caller_sees() {
+        let limited = Error::new(ErrorKind::Overloaded, Phase::Admission);
+        let cases = [
+            (limited.clone(), "RESOURCE_EXHAUSTED"),
+            (limited.clone().refused(Refusal::Concurrency), "RESOURCE_EXHAUSTED"),
+            (limited.refused(Refusal::MaxRequests), "UNAVAILABLE"),
+        ];
+        for (error, code) in cases {
+            let key = Key::new(Verb::GRPC, End::of_error(&error));
+            let mut labels = Vec::new();
+            key.grpc("status", &mut labels);
+            let expected: [Label; 2] =
+                [("status", code.into()), ("error.type", ErrorKind::Overloaded.code().into())];
+            assert_eq!(labels, expected, "{error}");
+            assert_eq!(key.result(), "failed");
+        }
+    }
 
     #[test]
     fn a_body_that_stalls_is_counted_as_its_error_says() {

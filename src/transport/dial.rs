@@ -365,7 +365,8 @@ impl Dialer {
     /// The end of a connection's life.
     pub(super) fn retire_at(&self) -> Instant {
         let now = Instant::now();
-        now.checked_add(lifetime(self.settings.max_age, &self.shared.random)).unwrap_or(now)
+        let (age, jitter) = (self.settings.max_age, self.settings.max_age_jitter);
+        now.checked_add(lifetime(age, jitter, &self.shared.random)).unwrap_or(now)
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -385,9 +386,14 @@ impl Known {
     }
 }
 
-/// How long a connection lives: 10 % less or more than configured, lest many are made anew at once.
-pub(super) fn lifetime(max_age: Duration, random: &Random) -> Duration {
-    max_age.mul_f64(0.2_f64.mul_add(random.ratio(), 0.9))
+/// How long a connection lives: up to `jitter` percent longer than configured, or 10 % less or more, lest many
+/// are made anew at once.
+pub(super) fn lifetime(max_age: Duration, jitter: Option<f64>, random: &Random) -> Duration {
+    let part = match jitter {
+        None => 0.2_f64.mul_add(random.ratio(), 0.9),
+        Some(percent) => (percent / 100.0).mul_add(random.ratio(), 1.0),
+    };
+    max_age.mul_f64(part)
 }
 
 /// Counts a connection attempt, however it ends.

@@ -10,7 +10,7 @@
 //! | another connection opens | when none is free, up to 1024 | when the least loaded has the peer's limit of streams, or 100; up to 4 |
 //! | beyond that it waits for | a connection to come free | a stream to end |
 //! | it is found dead by | its close, TCP keepalive (30 s) | its close, TCP keepalive, pings while in use (30 s, answered in 10 s), but for the last stream after GOAWAY |
-//! | it is closed | idle for 90 s, or 30 min old, ± 10 % | the same; streams under way end on it |
+//! | it is closed | idle for 90 s, 30 min old, ± 10 %, or after as many requests as it may have (any number) | the same; streams under way end on it |
 //!
 //! These are the defaults; [`config::Transport`](crate::config::Transport) sets them per cluster.
 //! What an endpoint speaks is its own `protocol`, else its cluster's, else the request's version.
@@ -28,6 +28,7 @@
 //! which makes the byte stream ([`Io`]) to a [`ConnectTarget`].
 
 mod agreed;
+mod allowance;
 mod backoff;
 mod connect;
 mod dial;

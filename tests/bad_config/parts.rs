@@ -75,7 +75,7 @@ async fn a_cluster_refused_at_its_first_load_is_not_run_on_defaults() {
     let server = Server::named("hello").await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.yaml");
-    let bad = "services: {api: {cluster: users}}\nclusters: {users: {breakers: {max_requests: 0}}}";
+    let bad = "services: {api: {cluster: users}}\nclusters: {users: {queue: {capacity: 0}}}";
     fs::write(&path, bad).unwrap();
     let mesh =
         Mesh::builder().config_file(&path).endpoints("users", [server.address()]).build().unwrap();
@@ -83,9 +83,9 @@ async fn a_cluster_refused_at_its_first_load_is_not_run_on_defaults() {
     for uri in ["http://users/", "http://api/"] {
         let error = patience(mesh.http().send(get(uri))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{uri}: {error}");
-        assert!(error.to_string().contains("max_requests = 0"), "{error}");
+        assert!(error.to_string().contains("queue.capacity = 0"), "{error}");
     }
-    rename_over(&path, &bad.replace("max_requests: 0", "max_requests: 9"));
+    rename_over(&path, &bad.replace("capacity: 0", "capacity: 9"));
     patience(mended(&mesh)).await;
     assert_eq!(answered(&mesh).await, "hello");
 }

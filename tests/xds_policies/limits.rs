@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tower_mesh::{EjectReason, Error, Event, Refusal, testing::xds::Resource};
 
 use super::{
-    CLUSTER, at, cluster, is_accepted, number, start,
+    CLUSTER, at, cluster, is_accepted, join, number, start,
     support::{Recorder, Server, fetch, get, patience, status},
     text, time, until, waiting,
 };
@@ -64,6 +64,45 @@ async fn calls_over_the_plane_s_limit_are_refused_by_its_name_and_a_raised_one_l
     }
     assert_eq!(server.requests(), 3);
     is_accepted(&plane);
+}
+
+/// gRFC A32: further channels let no more in.
+#[tokio::test]
+async fn meshes_of_one_bootstrap_count_the_calls_of_a_cluster_together() {
+    let leave = Arc::new(Semaphore::new(0));
+    let server = waiting(&leave).await;
+    let limit = || limited(Thresholds { max_requests: number(2), ..Thresholds::default() });
+    let (plane, first, one) = start("counts", [limit(), at([&server])]).await;
+    let (_second, other) = join(&plane, "counts");
+    let [of_one, of_other] = [&one, &other].map(|client| tokio::spawn(fetch(client, get("/"))));
+    until(|| server.requests() == 2).await;
+    for client in [&one, &other] {
+        let error = patience(fetch(client, get("/"))).await.unwrap_err();
+        is_refused(&error, Refusal::MaxRequests, "maximum of 2 requests in flight");
+    }
+    // What another control plane calls the same is another cluster; so it is to another node.
+    let (apart, _third, elsewhere) = start("counts", [limit(), at([&server])]).await;
+    let (_fourth, somebody) = join(&plane, "somebody");
+    let mut others: Vec<_> =
+        [&elsewhere, &somebody].map(|client| tokio::spawn(fetch(client, get("/")))).into();
+    until(|| server.requests() == 4).await;
+
+    // A mesh that goes leaves its places to the others.
+    of_one.abort();
+    drop(of_one.await);
+    drop((first, one));
+    others.push(of_other);
+    others.push(tokio::spawn(fetch(&other, get("/"))));
+    until(|| server.requests() == 5).await;
+    let error = patience(fetch(&other, get("/"))).await.unwrap_err();
+    is_refused(&error, Refusal::MaxRequests, "maximum of 2 requests in flight");
+    // One of the permits may go to who has left.
+    leave.add_permits(5);
+    for call in others {
+        assert_eq!(patience(call).await.unwrap().unwrap().body(), "let go");
+    }
+    is_accepted(&plane);
+    is_accepted(&apart);
 }
 
 #[tokio::test]

@@ -148,11 +148,17 @@ async fn start(
     let routes = Resource::routes("routes", [("users", CLUSTER)]);
     plane.set([Resource::listener("users", "routes"), routes]);
     plane.set(resources);
+    let (mesh, client) = join(&plane, node);
+    (plane, mesh, client)
+}
+
+/// A mesh of this plane, and a client that asks it.
+fn join(plane: &AdsServer, node: &str) -> (Mesh, Client) {
     let server = Plane::insecure(plane.uri());
     let bootstrap = Bootstrap::builder().node_id(node).server(server).build().unwrap();
     let mesh = Mesh::builder().seed(7).source(Xds::new(bootstrap)).build().unwrap();
     let client = mesh.client("users").unwrap();
-    (plane, mesh, client)
+    (mesh, client)
 }
 
 async fn named<const N: usize>(names: [&'static str; N]) -> Vec<Server> {

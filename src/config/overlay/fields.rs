@@ -74,8 +74,8 @@ overlay!(Cluster {
     block: least_request, balancing, http, breakers, queue, outlier_detection, slow_start, subsets,
         load_report;
     within: transport;
-    one: protocol, discovery, failover, panic_threshold, endpoint_stale_after,
-        keep_healthy_removed;
+    one: protocol, discovery, failover, max_stream_duration, panic_threshold,
+        endpoint_stale_after, keep_healthy_removed;
     secured: security;
 });
 
@@ -164,7 +164,7 @@ overlay!(Subsets {
 
 overlay!(Transport {
     one: connect_timeout, connect_backoff_base, connect_backoff_max, idle_timeout, max_age,
-        tcp_keepalive, http2_ping_interval, http2_ping_timeout, max_http2_connections,
+        max_age_jitter, max_requests_per_connection, tcp_keepalive, http2_ping_interval, http2_ping_timeout, max_http2_connections,
         http2_streams_per_connection, http1_max_connections, http2_stream_window_bytes,
         http2_connection_window_bytes, tcp_keepalive_interval, tcp_keepalive_probes,
         tcp_user_timeout, bind, buffer_bytes, happy_eyeballs_delay, proxy_protocol;
@@ -178,8 +178,8 @@ overlay!(Preconnect {
 
 overlay!(HttpOptions {
     block: http1, http2;
-    one: http3, alternate_protocols, max_requests_per_connection, max_response_headers,
-        max_response_header_bytes, max_stream_duration, header_validation;
+    one: http3, alternate_protocols, max_response_headers, max_response_header_bytes,
+        header_validation;
     whole: underscores;
 });
 
@@ -198,7 +198,7 @@ overlay!(Http2 {
 
 overlay!(Breakers {
     one: max_requests, max_connections, max_pending, max_retries, max_connections_per_endpoint,
-        max_pools;
+        max_pools, shared;
     boxed: retry_budget, high;
 });
 

@@ -11,21 +11,21 @@ const NO_POOLS: &str = "means nothing here: an endpoint has one pool, which is m
 
 impl Checker {
     pub(super) fn breakers(&mut self, breakers: &Breakers) {
+        // Any number will do: none at all is a limit, too.
         let Breakers {
-            max_requests,
-            max_connections,
-            max_pending,
-            // Any number will do: none at all is a limit, too.
+            max_requests: _,
+            max_connections: _,
+            max_pending: _,
             max_retries: _,
-            max_connections_per_endpoint,
+            max_connections_per_endpoint: _,
             max_pools,
             retry_budget,
             high,
+            shared,
         } = breakers;
-        self.at_least_one("max_requests", *max_requests);
-        self.at_least_one("max_connections", *max_connections);
-        self.at_least_one("max_pending", *max_pending);
-        self.at_least_one("max_connections_per_endpoint", *max_connections_per_endpoint);
+        if shared.as_deref() == Some("") {
+            self.refuse("shared", "\"\"", "must not be empty");
+        }
         self.no_pools(*max_pools);
         if let Some(high) = high {
             self.within("high", |checker| checker.thresholds(high));
@@ -35,16 +35,13 @@ impl Checker {
 
     fn thresholds(&mut self, thresholds: &Thresholds) {
         let Thresholds {
-            max_requests,
-            max_connections,
-            max_pending,
+            max_requests: _,
+            max_connections: _,
+            max_pending: _,
             max_retries: _,
             max_pools,
             retry_budget,
         } = thresholds;
-        self.at_least_one("max_requests", *max_requests);
-        self.at_least_one("max_connections", *max_connections);
-        self.at_least_one("max_pending", *max_pending);
         self.no_pools(*max_pools);
         self.retry_budget(retry_budget.as_deref());
     }

@@ -92,6 +92,7 @@ impl Checker {
             http,
             discovery,
             failover,
+            max_stream_duration,
             breakers,
             queue,
             outlier_detection,
@@ -123,6 +124,7 @@ impl Checker {
             Some(Discovery::Extension(_)) => self.refuse("discovery", "extension", NOT_YET),
             Some(Discovery::Dns(dns)) => self.within("discovery.dns", |checker| checker.dns(dns)),
         }
+        self.bound("max_stream_duration", *max_stream_duration);
         if let Some(breakers) = breakers {
             self.within("breakers", |checker| checker.breakers(breakers));
         }

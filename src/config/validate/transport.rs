@@ -16,6 +16,8 @@ impl Checker {
             connect_backoff_max,
             idle_timeout,
             max_age,
+            max_age_jitter,
+            max_requests_per_connection,
             tcp_keepalive,
             http2_ping_interval,
             http2_ping_timeout,
@@ -40,6 +42,8 @@ impl Checker {
         self.time("connect_backoff_max", *connect_backoff_max);
         self.time("idle_timeout", *idle_timeout);
         self.time("max_age", *max_age);
+        self.percent("max_age_jitter", *max_age_jitter);
+        self.at_least_one("max_requests_per_connection", *max_requests_per_connection);
         self.time("tcp_keepalive", *tcp_keepalive);
         self.time("http2_ping_interval", *http2_ping_interval);
         self.time("http2_ping_timeout", *http2_ping_timeout);

@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderValue, Response, header::RETRY_AFTER};
 use super::Error;
 use crate::core::{Body, Refusal};
 
+/// gRPC's code for what cannot be reached, or takes no more.
+const UNAVAILABLE: i32 = 14;
+
 /// What the rule or limit that refused a call gives to its answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reply {
@@ -35,12 +38,15 @@ impl Error {
         self.0.reply.as_ref().map(|reply| &reply.headers)
     }
 
-    /// The code that a gRPC caller sees: that of the kind, but for a service that did not answer.
+    /// The code that a gRPC caller sees: that of the kind, but `UNAVAILABLE` (14) where a limit of the
+    /// cluster refuses the call, or a service that did not answer.
+    //= gRFC A32: what is over `max_requests` fails UNAVAILABLE; gRFC A27: so does what is dropped
     #[must_use]
     pub fn grpc_code(&self) -> i32 {
         match self.refusal() {
             // Nothing is exhausted: somebody cannot be asked.
-            Some(Refusal::RateLimitUnavailable) => 14,
+            Some(Refusal::RateLimitUnavailable) => UNAVAILABLE,
+            Some(refusal) if refusal.is_of_cluster() => UNAVAILABLE,
             _ => self.kind().grpc_code(),
         }
     }

@@ -47,6 +47,7 @@ impl PathProj<'_> {
             }
             Some(Passed::Over(Ok(response))) => match self.responded(&response) {
                 Next::Again => Step::Again,
+                Next::Late(error) => Step::Return(Err(error)),
                 Next::Return | Next::Peek(_) => Step::Return(Ok(response)),
             },
             Some(Passed::Over(Err(error))) => Step::Return(Err(error)),

@@ -129,6 +129,6 @@ pub(super) fn told(verb: Verb, result: &Result<Response<Body>, Error>) -> Option
             let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
             End::of_head(verb, response.status().as_u16(), code)
         }
-        Err(error) => Some(End::Error(error.kind())),
+        Err(error) => Some(End::of_error(error)),
     }
 }

@@ -15,7 +15,10 @@ use super::{
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
 use crate::{
-    core::{Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, cut, grpc},
+    core::{
+        Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, cut, grpc,
+        is_cancelled,
+    },
     resilience::{
         budget::Grant,
         retry::{self, Decision},
@@ -33,12 +36,21 @@ const MAX_UNREACHABLE: u32 = 256;
 /// its caller may wait for the head before it says more.
 const PEEK: Duration = Duration::from_millis(2);
 
+/// What gRPC servers end a call with whose deadline has passed.
+const CANCELLED: i32 = 1;
+const DEADLINE_EXCEEDED: i32 = 4;
+
 impl PathProj<'_> {
     /// An attempt has been answered: returns it, looks at more of it, or makes another.
     pub(super) fn responded(&mut self, response: &Response<Body>) -> Next {
         let status = response.status();
         *self.ended = self.attempt_ended();
         self.trace_answer(response);
+        if self.caller.grpc
+            && let Some(error) = self.late(response)
+        {
+            return Next::Late(error);
+        }
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
             self.throttled_by(response);
             return Next::Return;
@@ -54,6 +66,39 @@ impl PathProj<'_> {
             Ok(()) => Next::Again,
             Err(()) => Next::Return,
         }
+    }
+
+    /// The deadline of a gRPC call, where its endpoint says no more than that it has passed. It has been told
+    /// the same bound, and ends the call by its own clock: before the timer of this side fires, or at
+    /// the same time.
+    #[inline]
+    fn late(&mut self, response: &Response<Body>) -> Option<Error> {
+        let deadline = self.pinned.as_ref()?.bounds.head?;
+        let epoch = self.caller.inner.epoch;
+        let ended = (*self.ended).unwrap_or_else(|| epoch.nanos(Instant::now()));
+        if ended < epoch.nanos(deadline) { None } else { self.ended_late(response) }
+    }
+
+    //= gRPC `statuscodes.md`: DEADLINE_EXCEEDED is the client's, whatever the server has come to
+    #[cold]
+    fn ended_late(&mut self, response: &Response<Body>) -> Option<Error> {
+        // A fault is nobody's word of the deadline.
+        if matches!(*self.state, State::Faulty(_)) {
+            return None;
+        }
+        let code = grpc::status_of(response.headers())?;
+        let name = grpc::name(code).filter(|_| matches!(code, CANCELLED | DEADLINE_EXCEEDED))?;
+        Some(self.past_deadline(name))
+    }
+
+    /// The endpoint has ended the call so, when its deadline had passed.
+    #[cold]
+    fn past_deadline(&mut self, said: &str) -> Error {
+        self.note("timeout");
+        let deadline = self.of_deadline();
+        Error::new(ErrorKind::Timeout, Phase::Headers).detail(format!(
+            "the deadline of the call passed: {deadline}; the endpoint ended it with {said}"
+        ))
     }
 
     /// Asks the retry policy about an answer; `Ok` when another attempt is on its way.
@@ -118,7 +163,11 @@ impl PathProj<'_> {
     }
 
     pub(super) fn failed(&mut self, met: Met, error: Error) -> Step {
-        self.trace_failure(error.kind());
+        if met == Met::Reset && self.is_late(Instant::now()) && is_cancelled(&error) {
+            self.trace_failure(ErrorKind::Timeout, ErrorKind::Timeout.grpc_code());
+            return Step::Return(Err(self.past_deadline("RST_STREAM (CANCEL)").caused_by(error)));
+        }
+        self.trace_failure(error.kind(), error.grpc_code());
         if error.refusal().is_some() {
             self.refund();
         }
@@ -202,7 +251,7 @@ impl PathProj<'_> {
             }
             _ => {}
         }
-        self.trace_failure(ErrorKind::Timeout);
+        self.trace_failure(ErrorKind::Timeout, ErrorKind::Timeout.grpc_code());
         let mut error = Error::new(ErrorKind::Timeout, phase);
         let mut place = "";
         if matches!(*self.state, State::Faulty(_)) {

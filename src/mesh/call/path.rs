@@ -111,6 +111,8 @@ pub(super) enum Next {
     Return,
     /// It is held back for its first frame, until then.
     Peek(Instant),
+    /// It says no more than that the deadline has passed.
+    Late(Error),
     Again,
 }
 
@@ -204,6 +206,7 @@ impl Future for Path {
                         this.state.set(State::Peek(Some(peeked), until));
                         continue;
                     }
+                    Next::Late(error) => Step::Return(Err(error)),
                     Next::Again => continue,
                 },
                 Poll::Ready(Err(_)) => {

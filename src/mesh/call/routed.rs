@@ -144,7 +144,8 @@ impl PathProj<'_> {
         let own = own::policy(&route.policy, request);
         let policy = own.as_deref().unwrap_or(&route.policy);
         let call = request.extensions().get::<Call>();
-        let bounds = own::bounds(policy, request.headers(), call, self.caller.grpc, started);
+        let mut bounds = own::bounds(policy, request.headers(), call, self.caller.grpc, started);
+        let is_of_cluster = cluster.is_bounded() && cluster.bind(&mut bounds, started);
         let (hash, mut rare) = if cluster.reads() || route.session.is_some() {
             sticky::stick(inner, cluster, route, request)
         } else {
@@ -215,7 +216,7 @@ impl PathProj<'_> {
             bounds,
             hash,
             is_throttled,
-            is_stream_bound,
+            is_stream_bound: is_stream_bound || is_of_cluster,
             rare,
         });
         None

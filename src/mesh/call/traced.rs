@@ -101,12 +101,12 @@ impl PathProj<'_> {
 
     /// It met a failure instead.
     #[inline]
-    pub(super) fn trace_failure(&mut self, error: ErrorKind) {
+    pub(super) fn trace_failure(&mut self, error: ErrorKind, code: i32) {
         if self.trace.is_some() {
             self.trace_endpoint();
         }
         if let Some(trace) = self.trace {
-            trace.failed(error);
+            trace.failed(error, code);
         }
     }
 

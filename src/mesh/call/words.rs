@@ -35,8 +35,21 @@ impl PathProj<'_> {
                 |policy| policy.terms.as_ref()?.extent.max,
                 |policy| policy.grpc_timeout.as_ref()?.max,
             ),
-            None => format!("{}, {ITS_OWN}", length(at.saturating_duration_since(started))),
+            None => {
+                let allowed = length(at.saturating_duration_since(started));
+                match self.bounding(started, at) {
+                    Some(cluster) => format!("{allowed}, `{STREAM}` of cluster {cluster}"),
+                    None => format!("{allowed}, {ITS_OWN}"),
+                }
+            }
         }
+    }
+
+    /// The cluster of the call, if it is what bounds it until then.
+    fn bounding(&self, started: Instant, at: Instant) -> Option<&str> {
+        let cluster = &self.pinned.as_ref()?.cluster;
+        let longest = cluster.core.load().longest()?;
+        (started.checked_add(longest) == Some(at)).then_some(&*cluster.name)
     }
 
     /// How long a call that found no service, or no endpoints, has waited for a source.

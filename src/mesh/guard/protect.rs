@@ -109,7 +109,7 @@ pub(super) fn ended(ticket: Ticket, ended: Ended<'_>) -> Held {
         (Some(End::Status(status)), _) => Outcome::Status(status),
         (Some(End::Grpc(code)), _) => Outcome::Grpc(code),
         // The head of an answer is neither an error nor a caller that has left.
-        (Some(End::Error(_) | End::Left), Ok(response)) => {
+        (Some(End::Error(_) | End::Coded(..) | End::Left), Ok(response)) => {
             Outcome::Status(response.status().as_u16())
         }
         (None, Ok(response)) => return ticket.judged_later(now, response),

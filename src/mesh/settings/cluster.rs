@@ -1,6 +1,8 @@
 //! The settings of a cluster.
 
-use super::{Layers, connections, hashing, health, layers::By, limits, name_of, security, time};
+use super::{
+    Layers, connections, hashing, health, layers::By, limit, limits, name_of, security, time,
+};
 use crate::{
     config::{self, Balancer},
     mesh::{describe::Setting, inner::Inner, overlay::Whose, protect::Protector},
@@ -59,6 +61,7 @@ pub(in crate::mesh) fn of_cluster(
             clusters.filter(|clusters| !clusters.is_empty())
         }),
     ]);
+    list.push(cluster.setting("max_stream_duration", "none", |c| c.max_stream_duration.map(limit)));
     list.push(
         cluster.setting("panic_threshold", "50", |c| c.panic_threshold.map(|it| it.to_string())),
     );

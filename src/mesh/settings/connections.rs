@@ -72,5 +72,13 @@ pub(super) fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
     let counts = counts.into_iter().map(|(name, usual, of)| {
         transport.setting(name, &usual.to_string(), |transport| text(of(transport)))
     });
-    times.chain(counts).collect()
+    let more = [
+        transport.setting("transport.max_age_jitter", "10 % more or less", |t: &Transport| {
+            t.max_age_jitter.map(|percent| format!("{percent} % more"))
+        }),
+        transport.setting("transport.max_requests_per_connection", "none", |t| {
+            text(t.max_requests_per_connection)
+        }),
+    ];
+    times.chain(counts).chain(more).collect()
 }

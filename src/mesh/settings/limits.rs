@@ -20,6 +20,9 @@ pub(super) fn of(cluster: &Layers<'_, Cluster>) -> Vec<Setting> {
             b.retry_budget.as_deref().map(retry::in_flight)
         }),
     ];
+    if breakers.is_said() {
+        list.push(breakers.setting("breakers.shared", "none", |b| b.shared.clone()));
+    }
     let high = breakers.within(|breakers| breakers.high.as_deref());
     if high.is_said() {
         list.extend([

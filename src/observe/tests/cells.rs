@@ -63,6 +63,9 @@ fn ends_that_differ_have_different_keys() {
         End::Grpc(0),
         End::Error(ErrorKind::UnknownService),
         End::Error(ErrorKind::Shutdown),
+        End::Coded(ErrorKind::UnknownService, 8),
+        End::Coded(ErrorKind::UnknownService, 14),
+        End::Coded(ErrorKind::Shutdown, 8),
         End::Left,
     ];
     let mut keys: Vec<_> = [get(), Verb::of(&http::Method::POST, false), Verb::GRPC]

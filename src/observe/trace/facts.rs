@@ -42,7 +42,8 @@ pub(crate) enum Outcome {
     /// With a response; of gRPC's, the status that its head or its trailers carried.
     Answered(StatusCode, Option<i32>),
     /// With an error instead of a response, or its response broke off.
-    Failed(ErrorKind),
+    /// A gRPC caller sees this code of it.
+    Failed(ErrorKind, i32),
     /// The caller has left.
     Left,
 }

@@ -72,8 +72,8 @@ pub(crate) trait Recorder: Send + Sync {
     /// gRPC's status came in its trailers.
     fn status(&mut self, code: i32);
 
-    /// It met a failure instead of a response head.
-    fn failed(&mut self, error: ErrorKind);
+    /// It met a failure instead of a response head, of which a gRPC caller sees this code.
+    fn failed(&mut self, error: ErrorKind, code: i32);
 
     /// Another attempt follows.
     fn retry(&mut self, reason: RetryReason, backoff: Duration);
@@ -133,9 +133,9 @@ impl Recorder for Pair {
         self.1.status(code);
     }
 
-    fn failed(&mut self, error: ErrorKind) {
-        self.0.failed(error);
-        self.1.failed(error);
+    fn failed(&mut self, error: ErrorKind, code: i32) {
+        self.0.failed(error, code);
+        self.1.failed(error, code);
     }
 
     fn retry(&mut self, reason: RetryReason, backoff: Duration) {
@@ -164,7 +164,10 @@ pub(crate) fn finish(
 ) {
     let response = match result {
         Ok(response) => response,
-        Err(error) => return recorder.end(attempts, Outcome::Failed(error.kind())),
+        Err(error) => {
+            let failed = Outcome::Failed(error.kind(), error.grpc_code());
+            return recorder.end(attempts, failed);
+        }
     };
     let status = response.status();
     let code = if is_grpc { grpc::status_of(response.headers()) } else { None };
@@ -185,11 +188,12 @@ struct Streaming {
 
 impl Ending for Streaming {
     fn ended(mut self: Box<Self>, end: BodyEnd, error: Option<ErrorKind>) {
+        let broke = |kind: ErrorKind| Outcome::Failed(kind, kind.grpc_code());
         let outcome = match end {
             //= gRPC over HTTP/2 §"Responses": a response without a status is UNKNOWN
             BodyEnd::Complete(code) => Outcome::Answered(self.status, Some(code.unwrap_or(2))),
-            BodyEnd::Failed => Outcome::Failed(error.unwrap_or(ErrorKind::Transport)),
-            BodyEnd::Stalled | BodyEnd::Expired => Outcome::Failed(ErrorKind::Timeout),
+            BodyEnd::Failed => broke(error.unwrap_or(ErrorKind::Transport)),
+            BodyEnd::Stalled | BodyEnd::Expired => broke(ErrorKind::Timeout),
             BodyEnd::Dropped => Outcome::Left,
         };
         self.recorder.end(self.attempts, outcome);

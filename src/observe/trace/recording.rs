@@ -311,9 +311,9 @@ impl<C: CallSpan> Recorder for Recording<C> {
         self.close(|attempt| answered(attempt, true, StatusCode::OK, Some(code)));
     }
 
-    fn failed(&mut self, error: ErrorKind) {
+    fn failed(&mut self, error: ErrorKind, code: i32) {
         let is_grpc = self.common.is_grpc;
-        self.close(|attempt| failed(attempt, is_grpc, error));
+        self.close(|attempt| failed(attempt, is_grpc, (error, code)));
     }
 
     fn retry(&mut self, reason: RetryReason, backoff: Duration) {
@@ -342,9 +342,9 @@ impl<C: CallSpan> Recorder for Recording<C> {
                 self.close(|attempt| answered(attempt, is_grpc, status, code));
                 answered(&mut self.call, is_grpc, status, code);
             }
-            Outcome::Failed(kind) => {
-                self.close(|attempt| failed(attempt, is_grpc, kind));
-                failed(&mut self.call, is_grpc, kind);
+            Outcome::Failed(kind, code) => {
+                self.close(|attempt| failed(attempt, is_grpc, (kind, code)));
+                failed(&mut self.call, is_grpc, (kind, code));
             }
             Outcome::Left => {
                 self.close(|attempt| left(attempt, is_grpc));
@@ -426,9 +426,9 @@ fn grpc_status(span: &mut impl Span, code: i32) {
     }
 }
 
-fn failed(span: &mut impl Span, is_grpc: bool, kind: ErrorKind) {
+fn failed(span: &mut impl Span, is_grpc: bool, (kind, code): (ErrorKind, i32)) {
     span.set("mesh.outcome", Value::Static("error"));
-    if is_grpc && let Some(name) = grpc::name(kind.grpc_code()) {
+    if is_grpc && let Some(name) = grpc::name(code) {
         span.set("rpc.response.status_code", Value::Static(name));
     }
     span.set("error.type", Value::Static(kind.code()));

@@ -13,7 +13,7 @@ use crate::{
     core::{BoxError, Error, ErrorKind, Phase, Refusal},
     resilience::{
         exchange::Answer,
-        limit::{Limiter, ResponseFuture},
+        limit::{Limiter, Name, ResponseFuture, What},
     },
 };
 
@@ -71,9 +71,12 @@ impl BreakerLayer {
         if !unseen.is_empty() {
             return Err(ConfigErrors(unseen));
         }
-        let limiter = |most: Option<u32>| most.map(|most| Arc::new(Limiter::new(most)));
-        let usual = limiter(breakers.max_requests);
-        let high = limiter(high.and_then(|high| high.max_requests));
+        let limiter = |most: Option<u32>, priority| {
+            let name = Name::of(breakers.shared.as_deref(), What::Requests, priority);
+            most.map(|most| Limiter::named(None, name, most))
+        };
+        let usual = limiter(breakers.max_requests, CallPriority::Default);
+        let high = limiter(high.and_then(|high| high.max_requests), CallPriority::High);
         Ok(Self { shared: Shared { usual, high, priority: CallPriority::Default } })
     }
 

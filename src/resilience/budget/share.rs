@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::ledger::{Ledger, Reserve};
 use crate::{
     config::{Breakers, CallPriority, InFlightBudget},
-    resilience::limit::Counter,
+    resilience::limit::{Count, Name, What},
 };
 
 const PERCENT: u32 = 20;
@@ -20,7 +20,7 @@ const NOTHING: Reserve = Reserve { income: 0, full: 0 };
 /// What limits the further attempts in flight.
 #[derive(Debug)]
 pub(crate) struct Share {
-    places: Arc<Counter>,
+    places: Arc<Count>,
     rule: Rule,
     /// What has begun within the interval, where more counts than what is in flight.
     recent: Option<Ledger>,
@@ -54,7 +54,7 @@ pub(crate) struct Slot<'a> {
 #[must_use = "the place is given back when it is dropped"]
 #[derive(Default)]
 pub(crate) struct Grant {
-    place: Option<Arc<Counter>>,
+    place: Option<Arc<Count>>,
     /// A token was paid for it, too.
     pub(super) token: bool,
 }
@@ -66,14 +66,17 @@ impl Shares {
     /// taken.
     pub(crate) fn of(breakers: Option<&Breakers>, kept: Option<&Arc<Self>>) -> Option<Arc<Self>> {
         let breakers = breakers?;
-        let usual = Share::resized(
+        let name = |priority| Name::of(breakers.shared.as_deref(), What::Retries, priority);
+        let usual = Share::named(
             kept.and_then(|kept| kept.usual.as_ref()),
+            name(CallPriority::Default),
             breakers.retry_budget.as_deref(),
             breakers.max_retries,
         );
         let high = breakers.high.as_deref().and_then(|high| {
             let kept = kept.and_then(|kept| kept.high.as_ref());
-            Share::resized(kept, high.retry_budget.as_deref(), high.max_retries)
+            let name = name(CallPriority::High);
+            Share::named(kept, name, high.retry_budget.as_deref(), high.max_retries)
         });
         (usual.is_some() || high.is_some()).then(|| Arc::new(Self { usual, high }))
     }
@@ -97,6 +100,16 @@ impl Share {
         budget: Option<&InFlightBudget>,
         max_retries: Option<u32>,
     ) -> Option<Arc<Self>> {
+        Self::named(kept, None, budget, max_retries)
+    }
+
+    /// The same with the places of this name, which others may have, too.
+    fn named(
+        kept: Option<&Arc<Self>>,
+        name: Option<Name>,
+        budget: Option<&InFlightBudget>,
+        max_retries: Option<u32>,
+    ) -> Option<Arc<Self>> {
         let rule = match (budget, max_retries) {
             (Some(budget), _) => Rule::Part {
                 percent: budget.percent.unwrap_or(PERCENT),
@@ -106,10 +119,11 @@ impl Share {
             (None, Some(most)) => Rule::Most(most),
             (None, None) => return None,
         };
+        let kept = kept.filter(|kept| kept.places.is_named(name.as_ref()));
         if let Some(kept) = kept.filter(|kept| kept.rule == rule) {
             return Some(Arc::clone(kept));
         }
-        let places = || Arc::new(Counter::new());
+        let places = || name.map_or_else(Count::own, Count::named);
         let places = kept.map_or_else(places, |kept| Arc::clone(&kept.places));
         let recent = match rule {
             Rule::Part { interval, .. } if !interval.is_zero() => {

@@ -330,6 +330,31 @@ fn a_budget_takes_the_place_of_a_number_and_counts_on() {
     assert_eq!(places(&other, 0, 0), 3);
 }
 
+#[test]
+fn retries_of_one_name_are_counted_together() {
+    let shares = |name: Option<&str>, kept: Option<&Arc<Shares>>| {
+        let mut breakers = config::Breakers::default();
+        (breakers.max_retries, breakers.shared) = (Some(2), name.map(str::to_owned));
+        breakers.high = Some(Box::default());
+        breakers.high.as_mut().unwrap().max_retries = Some(1);
+        Shares::of(Some(&breakers), kept).unwrap()
+    };
+    let share =
+        |shares: &Arc<Shares>| places(shares.share(config::CallPriority::Default).unwrap(), 0, 0);
+    let (one, other) = (shares(Some("retries"), None), shares(Some("retries"), None));
+    let own = shares(None, None);
+    let slot = Slot { share: one.share(config::CallPriority::Default).unwrap(), active: 0 };
+    let held = slot.take(0).unwrap();
+    assert_eq!((share(&one), share(&other), share(&own)), (1, 1, 2));
+    let high = other.share(config::CallPriority::High).unwrap();
+    assert_eq!(places(high, 0, 0), 1, "of the other priority");
+    // Settings that keep the name count on, others anew.
+    assert_eq!(share(&shares(Some("retries"), Some(&one))), 1);
+    assert_eq!(share(&shares(None, Some(&one))), 2);
+    drop(held);
+    assert_eq!((share(&one), share(&other)), (2, 2));
+}
+
 //= gRFC A6 §"Throttling Retry Attempts and Hedged RPCs": max_tokens 10, token_ratio 0.1
 #[test]
 fn the_throttle_of_grpc_by_its_own_example() {

@@ -40,6 +40,7 @@ mod layer;
 #[cfg(test)]
 mod model;
 mod nested;
+mod shared;
 
 use std::sync::Arc;
 
@@ -55,7 +56,11 @@ pub use self::{
     future::ResponseFuture,
     layer::{ConcurrencyLimit, ConcurrencyLimitLayer},
 };
-pub(crate) use self::{counter::Counter, nested::Limits};
+pub(crate) use self::{
+    counter::Counter,
+    nested::Limits,
+    shared::{Count, Name, What},
+};
 
 /// What is counted with outside of models.
 mod atomic {
@@ -66,7 +71,7 @@ mod atomic {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limit: AtomicU32,
-    counter: Counter,
+    counter: Arc<Count>,
     reserve: Reserve,
 }
 
@@ -82,15 +87,28 @@ pub(crate) struct Full {
 
 impl Limiter {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit: AtomicU32::new(limit), counter: Counter::new(), reserve: Reserve::default() }
+        Self::counting(Count::own(), limit)
+    }
+
+    fn counting(counter: Arc<Count>, limit: u32) -> Self {
+        Self { limit: AtomicU32::new(limit), counter, reserve: Reserve::default() }
     }
 
     /// A limit in the place of `kept`, whose count goes on; what is in flight over a smaller limit
     /// stays.
     pub(crate) fn resized(kept: Option<&Arc<Self>>, limit: u32) -> Arc<Self> {
-        let Some(kept) = kept else { return Arc::new(Self::new(limit)) };
-        kept.resize(limit);
-        Arc::clone(kept)
+        Self::named(kept, None, limit)
+    }
+
+    /// The same by the count of this name, which others may have, too. That of `kept` goes on if it is
+    /// the same one.
+    pub(crate) fn named(kept: Option<&Arc<Self>>, name: Option<Name>, limit: u32) -> Arc<Self> {
+        if let Some(kept) = kept.filter(|kept| kept.counter.is_named(name.as_ref())) {
+            kept.resize(limit);
+            return Arc::clone(kept);
+        }
+        let counter = name.map_or_else(Count::own, Count::named);
+        Arc::new(Self::counting(counter, limit))
     }
 
     /// The limit from now on, [`u32::MAX`] for none; what is counted stays.

@@ -22,6 +22,7 @@ use crate::{
     core::{BoxFuture, DisconnectReason, Instant},
     observe::Connection as Life,
     transport::{
+        allowance::Allowance,
         connect::ConnectError,
         dial::Dialing,
         h2,
@@ -221,7 +222,8 @@ fn run(
         pool.returned();
     }
     pool.h1.live.fetch_add(1, Relaxed);
-    let link = Arc::new(Link::new(berth.era, life.at()));
+    let allowance = Allowance::of(&pool.dialer.settings);
+    let link = Arc::new(Link::new(berth.era, allowance, life.at()));
     match caller {
         // Made as the endpoint was before, in its security or its addresses: the caller picks again.
         Some(caller) if pool.dialer.is_draining() || berth.era != pool.era() => {
@@ -274,7 +276,7 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
             assert!(sender.is_ready());
-            let link = Arc::new(Link::new(pool.era(), None));
+            let link = Arc::new(Link::new(pool.era(), None, None));
             if has_ended {
                 link.end();
                 pool.h1.idle().clear();

@@ -114,6 +114,9 @@ pub(super) async fn drive(
             }
         }
     }
+    if reason == DisconnectReason::ClosedByPeer && link.is_spent() {
+        reason = DisconnectReason::MaxRequests;
+    }
     if reason == DisconnectReason::ClosedByPeer
         && pool.upgrade().is_none_or(|pool| pool.era() != link.era())
     {

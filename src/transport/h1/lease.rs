@@ -13,6 +13,7 @@ use crate::{
     core::{Instant, Outgoing},
     observe::trace::Peer,
     transport::{
+        allowance::{Allowance, Taken},
         pool::Pool,
         send::{Outcome, Past},
     },
@@ -31,6 +32,8 @@ pub(super) struct Link {
     retired: AtomicBool,
     /// That of its pool when it was made.
     era: u32,
+    /// Requests that it may still be given, where that is limited.
+    allowance: Option<Allowance>,
     /// Which of several addresses of its endpoint the connection leads to.
     at: Option<Arc<Peer>>,
 }
@@ -80,9 +83,14 @@ pub(crate) struct Lease {
 // === impl Link ===
 
 impl Link {
-    pub(super) fn new(era: u32, at: Option<Arc<Peer>>) -> Self {
+    pub(super) fn new(era: u32, allowance: Option<Allowance>, at: Option<Arc<Peer>>) -> Self {
         let (kept, wake) = (Mutex::default(), Notify::new());
-        Self { kept, wake, retired: AtomicBool::new(false), era, at }
+        Self { kept, wake, retired: AtomicBool::new(false), era, allowance, at }
+    }
+
+    /// Whether it was given as many requests as it may be.
+    pub(super) fn is_spent(&self) -> bool {
+        self.allowance.as_ref().is_some_and(Allowance::is_spent)
     }
 
     pub(super) fn era(&self) -> u32 {
@@ -172,6 +180,12 @@ impl Lease {
         let mut sender = self.sender.take()?;
         if self.past == Past::New {
             self.past = Past::Sent;
+        }
+        if let Some(allowance) = &self.link.allowance
+            && allowance.take() != Taken::One
+        {
+            // It is given back to nobody.
+            self.link.retire();
         }
         let sending = sender.try_send_request(request);
         self.link.lend(sender);

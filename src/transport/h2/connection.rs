@@ -18,6 +18,7 @@ use super::{
 use crate::{
     core::{Epoch, Instant, Release},
     observe::trace::Peer,
+    transport::allowance::{Allowance, Taken},
 };
 
 /// A connection that takes streams, as its pool lists it.
@@ -42,6 +43,8 @@ pub(crate) struct Streams {
     /// longer. A request that is handed over while hyper takes its channel down lies in there, and
     /// its caller waits for it, until nobody can hand over another.
     kept: Mutex<Option<Sender>>,
+    /// Streams that may still begin on it, where that is limited.
+    allowance: Option<Allowance>,
     /// Which of several addresses of its endpoint it leads to.
     at: Option<Arc<Peer>>,
 }
@@ -54,6 +57,7 @@ impl H2 {
         max_streams: u32,
         epoch: Epoch,
         slots: Arc<Slots>,
+        allowance: Option<Allowance>,
         at: Option<Arc<Peer>>,
     ) -> Self {
         let streams = Streams {
@@ -64,6 +68,7 @@ impl H2 {
             epoch,
             slots,
             kept: Mutex::new(Some(sender.clone())),
+            allowance,
             at,
         };
         Self { sender, streams: Arc::new(streams) }
@@ -94,7 +99,28 @@ impl Streams {
         if reserved && !self.begun.load(Relaxed) {
             self.begun.store(true, SeqCst);
         }
-        reserved
+        match &self.allowance {
+            Some(allowance) if reserved => self.spend(allowance),
+            _ => reserved,
+        }
+    }
+
+    /// The stream that is counted is one of those that may still begin. After the last no other does.
+    #[cold]
+    fn spend(&self, allowance: &Allowance) -> bool {
+        let taken = allowance.take();
+        if taken != Taken::One {
+            self.retire();
+        }
+        if taken == Taken::Nothing {
+            self.count.release(&self.slots);
+        }
+        taken != Taken::Nothing
+    }
+
+    /// Whether as many streams have begun on it as may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.allowance.as_ref().is_some_and(Allowance::is_spent)
     }
 
     /// Whether the peer's limit matters now: half of it is used, somebody waits for a stream, or none is

@@ -24,6 +24,7 @@ use crate::{
     core::{BoxFuture, DisconnectReason, Held, Release},
     observe::{Connection as Life, trace::Peer},
     transport::{
+        allowance::Allowance,
         connect::ConnectError,
         dial::Dialing,
         h1,
@@ -171,7 +172,12 @@ fn choose(pool: &Arc<Pool>, now: u64, priority: CallPriority) -> Option<Choice> 
         // This stream goes on the crowded one; the next finds another connection.
         let _attempt = join(pool, priority);
     }
-    if !h2.streams.reserve(now) {
+    let is_reserved = h2.streams.reserve(now);
+    if h2.streams.is_spent() {
+        // This was the last one: who comes next finds another connection.
+        pool.h2.remove(&h2.streams);
+    }
+    if !is_reserved {
         return Some(Choice::Lost);
     }
     let held = Held::Shared(Arc::<Streams>::clone(&h2.streams) as Arc<dyn Release>);
@@ -348,7 +354,8 @@ async fn run(
     let epoch = pool.dialer.shared.epoch;
     let streams = halves.max_streams().and_then(|streams| u32::try_from(streams).ok());
     let streams = streams.unwrap_or(u32::MAX);
-    let h2 = H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots), life.at());
+    let (slots, allowance) = (Arc::clone(&pool.h2.slots), Allowance::of(&pool.dialer.settings));
+    let h2 = H2::new(sender, streams, epoch, slots, allowance, life.at());
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
     let driver = Driver::new(halves, &h2.streams, (&pool, berth.era), retire_at, idle, distrusted);
     if !pool.is_live() {

@@ -94,6 +94,9 @@ impl Future for Driver {
             }
         }
         let Some(streams) = streams else { return Poll::Pending };
+        if streams.is_spent() && *this.reason == DisconnectReason::ClosedByPeer {
+            *this.reason = DisconnectReason::MaxRequests;
+        }
         // Its SETTINGS seldom change, and asking takes h2's lock.
         *this.polls = this.polls.wrapping_add(1);
         if (this.polls.is_multiple_of(8) || streams.is_limit_due())

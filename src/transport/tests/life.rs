@@ -15,7 +15,7 @@ fn connections_live_a_tenth_less_or_more_than_their_age() {
     for seed in 0..50 {
         let random = Random::seeded(seed);
         for _ in 0..20 {
-            let life = lifetime(age, &random);
+            let life = lifetime(age, None, &random);
             assert!((900..=1_100).contains(&life.as_secs()), "seed {seed}: {life:?}");
             (shortest, longest) = (shortest.min(life), longest.max(life));
         }
@@ -23,6 +23,17 @@ fn connections_live_a_tenth_less_or_more_than_their_age() {
     // A thousand draws come near to both ends.
     assert!(shortest < Duration::from_secs(910), "{shortest:?}");
     assert!(longest > Duration::from_secs(1_090), "{longest:?}");
+}
+
+//= Envoy HttpProtocolOptions.max_connection_duration_jitter: the duration is extended by up to that
+#[test]
+fn connections_live_up_to_their_jitter_longer_than_their_age() {
+    let age = Duration::from_secs(1_000);
+    let random = Random::seeded(7);
+    let lives: Vec<_> = (0..1_000).map(|_| lifetime(age, Some(50.0), &random).as_secs()).collect();
+    assert!(lives.iter().all(|life| (1_000..=1_500).contains(life)), "{lives:?}");
+    assert!(lives.iter().any(|life| *life < 1_010) && lives.iter().any(|life| *life > 1_490));
+    assert_eq!(lifetime(age, Some(0.0), &random), age);
 }
 
 #[tokio::test]

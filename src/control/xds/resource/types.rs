@@ -38,7 +38,7 @@ pub(crate) struct Context {
     pub(crate) secrets: BTreeMap<String, String>,
     /// The trust domain of the mesh, where the bootstrap says it.
     pub(crate) trust_domain: Option<Arc<str>>,
-    /// What tells the secrets of this control plane from those of others of these names.
+    /// What tells the secrets and counts of this control plane from those of others of these names.
     pub(crate) realm: String,
     /// The secrets that are resources (SDS), as far as they are known.
     pub(crate) given: BTreeMap<Arc<str>, Arc<Secret>>,

@@ -202,7 +202,7 @@ impl Hedged {
             }
             Err(error) => {
                 if let Some(trace) = around.trace {
-                    trace.failed(error.kind());
+                    trace.failed(error.kind(), error.grpc_code());
                 }
                 if leg.attempt.met() == Met::NeverSent || error.refusal().is_some() {
                     around.trail.never_sent += 1;
@@ -220,7 +220,7 @@ impl Hedged {
         let Some(leg) = self.cut(number, around, now) else { return };
         leg.trace(around.trace);
         if let Some(trace) = around.trace {
-            trace.failed(ErrorKind::Timeout);
+            trace.failed(ErrorKind::Timeout, ErrorKind::Timeout.grpc_code());
         }
         around.trail.worked_on |= leg.attempt.may_be_worked_on();
         if let Some(visit) = leg.visit() {

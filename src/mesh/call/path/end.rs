@@ -55,7 +55,7 @@ impl PathProj<'_> {
                     }
                 }
                 (status, error) = (None, Some(failed.kind()));
-                end = Some(End::Error(failed.kind()));
+                end = Some(End::of_error(failed));
                 failed
                     .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }

@@ -38,6 +38,10 @@ pub(super) struct Auto {
 
 pub(super) fn options(walk: &mut Walk, pb: &Pb, config: &mut config::Cluster) -> Result<Auto> {
     let mut auto = Auto::default();
+    // Of before there were options, which say it, too (Envoy).
+    if let Some(most) = u32s(pb.max_requests_per_connection.as_ref()) {
+        config.transport.max_requests_per_connection = (most > 0).then_some(most);
+    }
     match pb.typed_extension_protocol_options.get(OPTIONS) {
         Some(any) => {
             let typed: Typed = walk.unpack("typed_extension_protocol_options", any)?;
@@ -45,11 +49,6 @@ pub(super) fn options(walk: &mut Walk, pb: &Pb, config: &mut config::Cluster) ->
         }
         None => old(walk, pb, config, &mut auto)?,
     }
-    walk.note_if(
-        pb.max_requests_per_connection.is_some(),
-        "max_requests_per_connection",
-        "not supported yet",
-    );
     Ok(auto)
 }
 
@@ -198,13 +197,18 @@ fn shared(walk: &mut Walk, pb: &HttpProtocolOptions, config: &mut config::Cluste
         let age = walk.bound("max_connection_duration", max_connection_duration.as_ref())?;
         config.transport.max_age = Some(age.unwrap_or(YEAR));
     }
-    let _checked = walk.time("max_stream_duration", max_stream_duration.as_ref())?;
+    config.transport.max_age_jitter =
+        walk.percent("max_connection_duration_jitter", max_connection_duration_jitter.as_ref())?;
+    // 0 is no bound.
+    let longest = walk.time("max_stream_duration", max_stream_duration.as_ref())?;
+    config.max_stream_duration = longest.map(|longest| longest.min(YEAR));
+    if let Some(most) = u32s(max_requests_per_connection.as_ref()) {
+        // 0 is any number.
+        config.transport.max_requests_per_connection = (most > 0).then_some(most);
+    }
     for (is_said, field) in [
-        (max_connection_duration_jitter.is_some(), "max_connection_duration_jitter"),
         (max_headers_count.is_some(), "max_headers_count"),
         (max_response_headers_kb.is_some(), "max_response_headers_kb"),
-        (max_stream_duration.is_some(), "max_stream_duration"),
-        (max_requests_per_connection.is_some(), "max_requests_per_connection"),
     ] {
         walk.note_if(is_said, field, "not supported yet for a cluster");
     }

@@ -14,7 +14,7 @@ use envoy_types::pb::{
 };
 
 use super::super::{
-    Dialect,
+    Context, Dialect, EndpointsFrom,
     read::{bools, u32s},
     walk::{IGNORED, Result, Walk},
 };
@@ -57,16 +57,22 @@ pub(super) fn breakers(
                 walk.note(&format!("per_host_thresholds[{index}]"), IGNORED);
                 continue;
             }
-            let most = at_least_one(
-                walk,
-                "per_host_thresholds.max_connections",
-                it.max_connections.as_ref(),
-            )?;
+            let most = u32s(it.max_connections.as_ref()).filter(|most| *most < u32::MAX);
             breakers.max_connections_per_endpoint = most;
         }
         config.breakers = Some(breakers);
         Ok(())
     })
+}
+
+/// The count of its calls: that of every mesh of the process that this control plane tells of it.
+//= gRFC A32: a count is of a pair of the cluster and its EDS service, in the whole process
+pub(super) fn count(context: &Context, cluster: &str, endpoints: &EndpointsFrom) -> String {
+    let service = match endpoints {
+        EndpointsFrom::Eds { service_name: Some(name) } => &**name,
+        _ => "",
+    };
+    format!("xds.{}.{cluster:?}.{service:?}", context.realm)
 }
 
 fn limits(walk: &mut Walk, dialect: Dialect, pb: Option<&PbThresholds>) -> Result<Thresholds> {
@@ -91,15 +97,7 @@ fn limits(walk: &mut Walk, dialect: Dialect, pb: Option<&PbThresholds>) -> Resul
     let bounded = |limit: Option<u32>| limit.filter(|limit| *limit < u32::MAX);
     //= gRFC A32: 1024 where nothing is said
     let requests = max_requests.as_ref().map_or(USUAL, |it| it.value);
-    for (field, limit) in [
-        ("max_requests", Some(requests)),
-        ("max_connections", usual(max_connections, USUAL)),
-        ("max_pending_requests", usual(max_pending_requests, USUAL)),
-    ] {
-        if limit == Some(0) {
-            return walk.refuse(&format!("thresholds.{field}"), 0, "must be at least 1");
-        }
-    }
+    // 0 is none, by which a plane shuts a cluster (Envoy, gRPC).
     read.max_requests = bounded(Some(requests));
     read.max_connections = bounded(usual(max_connections, USUAL));
     read.max_pending = bounded(usual(max_pending_requests, USUAL));
@@ -138,13 +136,6 @@ fn limits(walk: &mut Walk, dialect: Dialect, pb: Option<&PbThresholds>) -> Resul
         })?;
     }
     Ok(read)
-}
-
-fn at_least_one(walk: &Walk, field: &str, value: Option<&UInt32Value>) -> Result<Option<u32>> {
-    match u32s(value) {
-        Some(0) => walk.refuse(field, 0, "must be at least 1"),
-        value => Ok(value.filter(|value| *value < u32::MAX)),
-    }
 }
 
 /// Outlier detection; a part that is absent has its default, as Envoy and gRFC A50 have it.

@@ -44,6 +44,9 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
     policy::policy(walk, context.dialect, pb, &endpoints, &mut config)?;
     common(walk, context.dialect, pb, &mut config)?;
     limits::breakers(walk, context.dialect, pb.circuit_breakers.as_ref(), &mut config)?;
+    if let Some(breakers) = &mut config.breakers {
+        breakers.shared = Some(limits::count(context, &pb.name, &endpoints));
+    }
     if let Some(outliers) = &pb.outlier_detection {
         config.outlier_detection = Some(walk.within("outlier_detection", |walk| {
             limits::outliers(walk, context.dialect, outliers)

@@ -13,8 +13,8 @@ use envoy_types::pb::{
                 load_balancing_policy::Policy,
             },
             core::v3::{
-                HealthStatusSet, Http2ProtocolOptions, Locality, RoutingPriority, SelfConfigSource,
-                TypedExtensionConfig,
+                HealthStatusSet, Http2ProtocolOptions, HttpProtocolOptions as Common, Locality,
+                RoutingPriority, SelfConfigSource, TypedExtensionConfig,
             },
         },
         extensions::{
@@ -310,6 +310,29 @@ fn validate_cluster_with_outlier_detection() {
 }
 
 #[test]
+fn a_count_is_of_a_plane_a_cluster_and_its_service() {
+    let shared = |decoder: &Decoder, name: &str, service: &str| {
+        let mut pb = eds(name);
+        pb.eds_cluster_config.as_mut().unwrap().service_name = service.to_owned();
+        decoder.cluster(&pb).unwrap().config.breakers.as_ref().unwrap().shared.clone().unwrap()
+    };
+    let here = proxyless();
+    assert_eq!(shared(&here, "c", "s"), r#"xds.here."c"."s""#);
+    let elsewhere = Context { realm: "elsewhere".into(), ..context(Dialect::Proxyless) };
+    let elsewhere = Decoder::new(elsewhere);
+    let others = [
+        shared(&here, "c", ""),
+        shared(&here, "c", "s"),
+        shared(&here, "d", ""),
+        shared(&here, "c.s", ""),
+        shared(&here, r#"c"."s"#, ""),
+        shared(&elsewhere, "c", ""),
+    ];
+    let names: std::collections::BTreeSet<_> = others.iter().collect();
+    assert_eq!(names.len(), others.len(), "{others:?}");
+}
+
+#[test]
 fn validate_cluster_with_circuit_breaking() {
     let thresholds = |priority: RoutingPriority, most: Option<UInt32Value>| Thresholds {
         priority: priority.into(),
@@ -343,7 +366,25 @@ fn validate_cluster_with_circuit_breaking() {
         None
     );
     let pb = with(vec![thresholds(RoutingPriority::Default, wrapped(0))]);
-    refuses(proxyless().cluster(&pb), "circuit_breakers.thresholds.max_requests = 0");
+    // None at all is a limit, too: the plane shuts the cluster.
+    let read = proxyless().cluster(&pb).unwrap();
+    assert_eq!(read.config.breakers.as_ref().unwrap().max_requests, Some(0));
+    let shut = Thresholds {
+        max_connections: wrapped(0),
+        max_pending_requests: wrapped(0),
+        max_retries: wrapped(0),
+        ..Thresholds::default()
+    };
+    let breakers = CircuitBreakers {
+        thresholds: vec![shut],
+        per_host_thresholds: vec![shut],
+        ..CircuitBreakers::default()
+    };
+    let pb = PbCluster { circuit_breakers: Some(breakers), ..eds("c") };
+    let read = sidecar().cluster(&pb).unwrap();
+    let read = read.config.breakers.as_ref().unwrap();
+    assert_eq!((read.max_connections, read.max_pending), (Some(0), Some(0)));
+    assert_eq!((read.max_retries, read.max_connections_per_endpoint), (Some(0), Some(0)));
 }
 
 pub(super) fn aggregate(clusters: &[&str]) -> PbCluster {
@@ -480,6 +521,54 @@ fn what_the_endpoints_speak() {
     let h3 = ProtocolConfig::Http3ProtocolOptions(Default::default());
     refuses(sidecar().cluster(&options(h3)), "HTTP/3 is not spoken");
     assert_eq!(sidecar().cluster(&eds("c")).unwrap().config.protocol, None);
+}
+
+#[test]
+fn how_long_connections_and_calls_last_by_the_common_options() {
+    let read = |older: Option<u32>, change: &dyn Fn(&mut Common)| {
+        let mut common = Common::default();
+        change(&mut common);
+        let older = older.and_then(wrapped);
+        let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned();
+        let typed = HttpProtocolOptions {
+            common_http_protocol_options: Some(common),
+            ..HttpProtocolOptions::default()
+        };
+        let typed = PbCluster {
+            typed_extension_protocol_options: [(name, pack_any(typed))].into(),
+            max_requests_per_connection: older,
+            ..eds("c")
+        };
+        let older = PbCluster {
+            common_http_protocol_options: Some(common),
+            max_requests_per_connection: older,
+            ..eds("c")
+        };
+        let [typed, older] = [typed, older].map(|pb| sidecar().cluster(&pb).unwrap());
+        assert_eq!(typed.config, older.config);
+        assert_eq!(typed.notes, Vec::<String>::new());
+        typed
+    };
+    let all = read(None, &|it| {
+        it.max_requests_per_connection = wrapped(7);
+        it.max_connection_duration = seconds(60);
+        it.max_connection_duration_jitter = Some(Percent { value: 20.0 });
+        it.max_stream_duration = seconds(5);
+    });
+    let transport = &all.config.transport;
+    assert_eq!(transport.max_requests_per_connection, Some(7));
+    assert_eq!(transport.max_age, Some(Duration::from_secs(60)));
+    assert_eq!(transport.max_age_jitter, Some(20.0));
+    assert_eq!(all.config.max_stream_duration, Some(Duration::from_secs(5)));
+    let requests = |older, said: Option<u32>| {
+        let read = read(older, &|it| it.max_requests_per_connection = said.and_then(wrapped));
+        read.config.transport.max_requests_per_connection
+    };
+    // What the options say goes before the older field, and 0 is any number.
+    assert_eq!((requests(Some(3), None), requests(Some(0), None)), (Some(3), None));
+    assert_eq!((requests(Some(3), Some(4)), requests(Some(3), Some(0))), (Some(4), None));
+    let endless = read(None, &|it| it.max_stream_duration = seconds(0));
+    assert_eq!(endless.config.max_stream_duration, Some(Duration::ZERO));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use envoy_types::pb::{
                 cluster::{PreconnectPolicy, QueuingPolicies},
             },
             core::v3::{
-                BindConfig, DataSource, TransportSocket, TypedExtensionConfig,
+                BindConfig, DataSource, HttpProtocolOptions, TransportSocket, TypedExtensionConfig,
                 transport_socket::ConfigType,
             },
             endpoint::v3::{
@@ -40,6 +40,7 @@ use envoy_types::pb::{
                 TlsKeyLog, UpstreamTlsContext,
                 common_tls_context::{CertificateProvider, ValidationContextType},
             },
+            upstreams::http::v3::HttpProtocolOptions as Typed,
         },
         r#type::matcher::v3::{FilterStateMatcher, StringMatcher, string_matcher},
     },
@@ -80,7 +81,7 @@ fn fields_of(message: &impl Debug) -> BTreeSet<String> {
 #[test]
 fn every_field_has_its_row() {
     let rows = rows();
-    let messages: [(&str, BTreeSet<String>); 18] = [
+    let messages: [(&str, BTreeSet<String>); 20] = [
         ("Listener", fields_of(&PbListener::default())),
         ("HttpConnectionManager", fields_of(&HttpConnectionManager::default())),
         ("RouteConfiguration", fields_of(&RouteConfiguration::default())),
@@ -91,6 +92,8 @@ fn every_field_has_its_row() {
         ("WeightedCluster", fields_of(&WeightedCluster::default())),
         ("RetryPolicy", fields_of(&RetryPolicy::default())),
         ("Cluster", fields_of(&PbCluster::default())),
+        ("HttpProtocolOptions", fields_of(&Typed::default())),
+        ("Common HttpProtocolOptions", fields_of(&HttpProtocolOptions::default())),
         ("UpstreamTlsContext", fields_of(&UpstreamTlsContext::default())),
         ("CommonTlsContext", fields_of(&CommonTlsContext::default())),
         ("CertificateValidationContext", fields_of(&CertificateValidationContext::default())),
@@ -175,7 +178,6 @@ fn of_clusters(seen: &mut Seen) {
     of("upstream_config", &|it| it.upstream_config = Some(extension()));
     of("queuing_policies", &|it| it.queuing_policies = Some(QueuingPolicies::default()));
     of("filters", &|it| it.filters = one::<NetworkFilter>());
-    of("max_requests_per_connection", &|it| it.max_requests_per_connection = wrapped(1));
     of("typed_dns_resolver_config", &|it| {
         it.cluster_discovery_type =
             Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()));
@@ -184,6 +186,43 @@ fn of_clusters(seen: &mut Seen) {
         (it.eds_cluster_config, it.load_assignment) = (None, Some(assignment("c", vec![group])));
         it.typed_dns_resolver_config = Some(extension());
     });
+}
+
+/// The options of HTTP, of which the older ones of the cluster are a part.
+fn of_http(seen: &mut Seen) {
+    let read = |typed: Typed| {
+        let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned();
+        let typed_extension_protocol_options = [(name, pack_any(typed))].into();
+        let pb = PbCluster { typed_extension_protocol_options, ..eds("c") };
+        sidecar().cluster(&pb).map(|read| read.notes.clone())
+    };
+    assert_eq!(read(Typed::default()), Ok(Vec::new()));
+    let mut of = |field: &str, change: &dyn Fn(&mut Typed)| {
+        let mut typed = Typed::default();
+        change(&mut typed);
+        let result = read(typed);
+        if let Ok(notes) = &result {
+            assert!(notes.iter().all(|note| note.contains(field)), "{field}: {notes:?}");
+        }
+        seen.is("HttpProtocolOptions", field, result);
+    };
+    of("http_filters", &|it| it.http_filters = vec![HttpFilter::default()]);
+    of("header_validation_config", &|it| it.header_validation_config = Some(extension()));
+    of("outlier_detection", &|it| it.outlier_detection = Some(Default::default()));
+    of("request_mirror_policies", &|it| it.request_mirror_policies = one());
+    of("hash_policy", &|it| it.hash_policy = one());
+    of("retry_policy", &|it| it.retry_policy = Some(RetryPolicy::default()));
+    let mut of = |field: &str, change: &dyn Fn(&mut HttpProtocolOptions)| {
+        let mut common = HttpProtocolOptions::default();
+        change(&mut common);
+        let older = PbCluster { common_http_protocol_options: Some(common), ..eds("c") };
+        let older = sidecar().cluster(&older).map(|read| read.notes.clone());
+        seen.is("Common HttpProtocolOptions", field, older);
+        let typed = Typed { common_http_protocol_options: Some(common), ..Typed::default() };
+        seen.is("Common HttpProtocolOptions", field, read(typed));
+    };
+    of("max_headers_count", &|it| it.max_headers_count = wrapped(1));
+    of("max_response_headers_kb", &|it| it.max_response_headers_kb = wrapped(1));
 }
 
 fn of_tls(seen: &mut Seen) {
@@ -424,6 +463,7 @@ fn what_is_noted_and_refused_is_as_the_table_says() {
     of_listeners(&mut seen);
     of_routes(&mut seen);
     of_clusters(&mut seen);
+    of_http(&mut seen);
     of_tls(&mut seen);
     of_endpoints(&mut seen);
     seen.is_all();
