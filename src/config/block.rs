@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// Addresses that begin alike.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Block {
     network: IpAddr,
     /// How many of the first bits count. Unit: bits.
@@ -44,6 +44,23 @@ impl Block {
             Some(address) => Self { network: address.into(), bits: bits - MAPPED },
             None => Self { network, bits },
         })
+    }
+
+    /// The same addresses, with nothing after the prefix: blocks of the same ones are equal so.
+    #[cfg(feature = "xds")]
+    pub(crate) fn masked(self) -> Self {
+        let bits = u32::from(self.bits);
+        let network = match self.network {
+            IpAddr::V4(it) => {
+                let mask = u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or(0);
+                IpAddr::V4((it.to_bits() & mask).into())
+            }
+            IpAddr::V6(it) => {
+                let mask = u128::MAX.checked_shl(128_u32.saturating_sub(bits)).unwrap_or(0);
+                IpAddr::V6((it.to_bits() & mask).into())
+            }
+        };
+        Self { network, bits: self.bits }
     }
 
     /// Whether the address is one of them; one of IPv4 is that, however a socket has it.
@@ -89,6 +106,26 @@ mod tests {
         ] {
             let found = Block::new(block).unwrap().contains(address.parse().unwrap());
             assert_eq!(found, expected, "{address} in {block}");
+        }
+    }
+
+    #[cfg(feature = "xds")]
+    #[test]
+    fn blocks_of_the_same_addresses_are_equal_without_what_follows_the_prefix() {
+        for (one, other, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8", true),
+            ("10.1.2.3/8", "10.0.0.0/9", false),
+            ("10.1.2.3", "10.1.2.3/32", true),
+            ("10.1.2.3", "10.1.2.2", false),
+            ("192.0.2.7/0", "0.0.0.0/0", true),
+            ("2001:db8::9/32", "2001:db8::/32", true),
+            ("2001:db8::9/128", "2001:db8::/128", false),
+            ("::1/0", "::/0", true),
+            ("::/0", "0.0.0.0/0", false),
+            ("::ffff:10.9.0.0/104", "10.0.0.0/8", true),
+        ] {
+            let masked = |text: &str| Block::new(text).unwrap().masked();
+            assert_eq!(masked(one) == masked(other), expected, "{one} {other}");
         }
     }
 

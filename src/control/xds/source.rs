@@ -27,6 +27,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
+pub(super) use self::publish::identities;
 use self::{
     addresses::LookedUp,
     leftover::Leftover,

@@ -102,8 +102,7 @@ impl Decoder {
     ///
     /// What of it cannot be used: the field's place, its value and why.
     pub(crate) fn decode(&self, kind: Kind, value: &[u8]) -> Result<(Arc<str>, Resource), Refused> {
-        bulk::check(value, kind == Kind::Endpoints)
-            .map_err(|reason| Refused { name: bulk::first_text(value).map(Arc::from), reason })?;
+        bounded(kind, value)?;
         let mut walk = Walk::new();
         match kind {
             Kind::Cluster => {
@@ -147,6 +146,12 @@ impl Decoder {
 
 /// What a resource was read from, and what that came to.
 pub(crate) type Before<'a> = (&'a [u8], &'a Resource);
+
+/// Refuses what is made of too much to be read.
+fn bounded(kind: Kind, value: &[u8]) -> Result<(), Refused> {
+    bulk::check(value, kind == Kind::Endpoints)
+        .map_err(|reason| Refused { name: bulk::first_text(value).map(Arc::from), reason })
+}
 
 fn message<M: Message + Default>(value: &[u8]) -> Result<M, Refused> {
     M::decode(value)

@@ -27,6 +27,13 @@ pub(super) fn identity(instance: &str, files: &IdentityFiles) -> String {
     format!("xds.{instance}.{hash:016x}")
 }
 
+/// The files of certificate providers, by what the mesh calls them.
+pub(in super::super) fn identities(
+    providers: &BTreeMap<String, IdentityFiles>,
+) -> BTreeMap<String, IdentityFiles> {
+    providers.iter().map(|(it, files)| (identity(it, files), files.clone())).collect()
+}
+
 pub(super) struct Publish {
     publisher: Publisher,
     /// The clusters that name files of their own, and the names of these.

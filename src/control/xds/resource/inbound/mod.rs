@@ -4,6 +4,7 @@
 //! here serves it.
 
 mod matches;
+mod overlap;
 mod routes;
 mod types;
 
@@ -32,7 +33,7 @@ pub use self::types::{
     InboundRoutes, InboundSecurity, InboundSource,
 };
 use super::{
-    Context, Dialect, Refused, Routes, RoutesFrom, cluster,
+    Context, Dialect, Kind, Refused, Routes, RoutesFrom, bounded, cluster,
     listener::{MANAGER, listens_at, manager_of},
     message,
     read::{TypedStruct, bools, type_name},
@@ -64,40 +65,51 @@ const COMES_IN: &str = "not supported yet, and it decides whose calls come in wh
 ///
 /// What of it cannot be used: the field's place, its value and why.
 pub(crate) fn decode(context: &Context, value: &[u8]) -> std::result::Result<Inbound, Refused> {
+    bounded(Kind::Listener, value)?;
     let pb: Pb = message(value)?;
     let mut walk = Walk::new();
     let read = listener(&mut walk, context, &pb);
     let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
-    read.notes = walk.notes();
+    read.own_notes = walk.notes();
+    read.notes.clone_from(&read.own_notes);
     Ok(read)
 }
 
-/// The same listener, with the routes that chains of it have by the name of this resource.
+/// The same listener, with the routes that chains of it have by the name of this resource, in the place of those that
+/// they had by it.
 ///
 /// # Errors
 ///
-/// What of them cannot be used.
+/// What of them cannot be used, and that no chain has routes by this name.
 pub(crate) fn with_routes(
     context: &Context,
     inbound: &Inbound,
     value: &[u8],
 ) -> std::result::Result<Inbound, Refused> {
+    bounded(Kind::Routes, value)?;
     let pb: RouteConfiguration = message(value)?;
     let mut walk = Walk::new();
     let read = routes_of(&mut walk, context, &pb).and_then(|read| place(&walk, inbound, &read));
     let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
-    read.notes.extend(walk.notes());
+    read.route_notes.insert(pb.name, walk.notes());
+    read.notes.clone_from(&read.own_notes);
+    read.notes.extend(read.route_notes.values().flatten().cloned());
     Ok(read)
 }
 
 fn place(walk: &Walk, inbound: &Inbound, read: &Routes) -> Result<Inbound> {
     let mut inbound = inbound.clone();
+    let mut is_named = false;
     for chain in inbound.chains.iter_mut().chain(&mut inbound.default_chain) {
         if let Some(http) = &mut chain.http
-            && matches!(&http.routes, InboundRoutes::Named(name) if **name == *read.name)
+            && http.routes_name.as_deref() == Some(&*read.name)
         {
             http.routes = InboundRoutes::Hosts(routes::hosts(walk, http, read)?);
+            is_named = true;
         }
+    }
+    if !is_named {
+        return walk.refuse("name", &read.name, "is not that of routes of the listener");
     }
     Ok(inbound)
 }
@@ -144,13 +156,7 @@ fn listener(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Inbound> {
     let chains = walk.each("filter_chains", &pb.filter_chains, |walk, pb| {
         chain(walk, context, pb, &mut identities)
     })?;
-    //= Envoy, gRFC A36: a connection is for one chain
-    for (index, chain) in chains.iter().enumerate() {
-        if chains.iter().take(index).any(|it| it.matches == chain.matches) {
-            let field = format!("filter_chains[{index}].filter_chain_match");
-            return walk.refuse(&field, &chain.name, "is that of another chain");
-        }
-    }
+    overlap::check(walk, &chains)?;
     let default_chain = match &pb.default_filter_chain {
         Some(pb) => Some(
             walk.within("default_filter_chain", |walk| chain(walk, context, pb, &mut identities))?,
@@ -164,6 +170,8 @@ fn listener(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Inbound> {
         default_chain,
         identities,
         notes: Vec::new(),
+        own_notes: Vec::new(),
+        route_notes: BTreeMap::new(),
     })
 }
 
@@ -280,11 +288,15 @@ fn manager(walk: &mut Walk, context: &Context, pb: &Manager) -> Result<InboundHt
     let mut http = InboundHttp {
         filters,
         routes: InboundRoutes::Hosts(Vec::new()),
+        routes_name: None,
         unknown: read.unknown,
         strips_port: read.ignore_port,
     };
     http.routes = match &read.routes {
-        RoutesFrom::Named(name) => InboundRoutes::Named(name.to_string()),
+        RoutesFrom::Named(name) => {
+            http.routes_name = Some(name.to_string());
+            InboundRoutes::Named(name.to_string())
+        }
         RoutesFrom::Inline(read) => InboundRoutes::Hosts(routes::hosts(walk, &http, read)?),
     };
     Ok(http)

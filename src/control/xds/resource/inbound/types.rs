@@ -43,10 +43,16 @@ pub struct Inbound {
     pub chains: Vec<InboundChain>,
     /// What takes the connections that no other one does. None: they are closed.
     pub default_chain: Option<InboundChain>,
-    /// Files of keys and roots that chains name, by the names that they have for them.
+    /// Files of keys and roots that chains name, by the names that their references have for them
+    /// ([`CertificateRef::provider`](crate::config::CertificateRef::provider)): those that the listener names, and those of
+    /// the bootstrap's certificate providers that it uses.
     pub identities: BTreeMap<String, IdentityFiles>,
     /// What is said and not done, in words.
     pub notes: Vec<String>,
+    /// Those of the listener itself.
+    pub(super) own_notes: Vec<String>,
+    /// Those of routes, by the name of their resource.
+    pub(super) route_notes: BTreeMap<String, Vec<String>>,
 }
 
 /// How some of the connections of a listener are served.
@@ -88,7 +94,7 @@ pub struct InboundMatch {
 }
 
 /// Where a connection comes from.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum InboundSource {
     /// Anywhere.
@@ -119,6 +125,9 @@ pub struct InboundHttp {
     pub filters: Vec<InboundFilter>,
     /// Where they lead.
     pub routes: InboundRoutes,
+    /// The name of the resource (RDS) that says so, also once it is there: its next version takes its place
+    /// ([`Inbound::routes`]). None: the listener says it.
+    pub routes_name: Option<String>,
     /// Filters that are off and not known here, which no route may turn on, by their names.
     pub(super) unknown: BTreeMap<String, String>,
     pub(super) strips_port: bool,

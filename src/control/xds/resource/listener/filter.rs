@@ -38,13 +38,15 @@ const HTTP: &str = "envoy.extensions.filters.http.";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 /// A wrapper of what routes say (Envoy).
 const CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+/// Decides who may call: only of those who call is it nothing.
+const CSRF: &str = "envoy.extensions.filters.http.csrf.v3.CsrfPolicy";
 /// Filters of sidecars that only tell of calls, or are there for those who call from elsewhere: a
-/// call of this process is the same without them.
+/// call of this process is the same without them. CORS lets nobody in and keeps nobody out: browsers obey it.
 const HARMLESS: [&str; 8] = [
     "envoy.extensions.filters.http.cors.v3.Cors",
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
-    "envoy.extensions.filters.http.csrf.v3.CsrfPolicy",
+    CSRF,
     "io.istio.http.peer_metadata.Config",
     "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
     "stats.PluginConfig",
@@ -122,9 +124,7 @@ fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Rea
             let (name, disabled) = (name.clone(), *disabled);
             Ok(Read::Filter(HttpFilter { name, disabled, steps, nearest_last }))
         }
-        None if context.dialect == Dialect::Sidecar && HARMLESS.contains(&url.as_str()) => {
-            Ok(Read::Nothing)
-        }
+        None if does_nothing(context, &url) => Ok(Read::Nothing),
         None if *is_optional || *disabled => {
             walk.note("typed_config", format!("{url} is not supported yet: is left out"));
             Ok(if *is_optional { Read::Nothing } else { Read::Unknown(url) })
@@ -134,6 +134,12 @@ fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Rea
             walk.refuse("typed_config", url, "not supported yet, and the filter is not optional")
         }
     }
+}
+
+/// Whether a filter that is not known is one without which calls are the same.
+fn does_nothing(context: &Context, url: &str) -> bool {
+    let decides = url == CSRF && context.role == Role::Receiver;
+    context.dialect == Dialect::Sidecar && HARMLESS.contains(&url) && !decides
 }
 
 fn last(walk: &Walk, url: &str, is_last: bool) -> Result<()> {

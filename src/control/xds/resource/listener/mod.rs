@@ -106,6 +106,11 @@ pub(super) fn manager_of(
             return walk.refuse("original_ip_detection_extensions", count, "must be empty");
         }
     }
+    if context.role == Role::Receiver && !pb.early_header_mutation_extensions.is_empty() {
+        let count = pb.early_header_mutation_extensions.len();
+        let reason = "must be empty where calls come in: rules would see other headers";
+        return walk.refuse("early_header_mutation_extensions", count, reason);
+    }
     let routes = match &pb.route_specifier {
         Some(RouteSpecifier::Rds(Rds { config_source, route_config_name })) => {
             walk.within("rds", |walk| {

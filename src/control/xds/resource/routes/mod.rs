@@ -14,7 +14,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use envoy_types::pb::envoy::config::{
     core::v3::Metadata,
-    route::v3::{Route as PbRoute, RouteConfiguration, VirtualHost as PbHost, route::Action},
+    route::v3::{
+        Route as PbRoute, RouteConfiguration, VirtualHost as PbHost, route::Action,
+        route_action::ClusterSpecifier,
+    },
 };
 
 pub(super) use self::{
@@ -38,6 +41,7 @@ use crate::{
 
 /// Where routes of calls that come in lead, if they are answered here.
 const HERE: &str = "here";
+const DECIDES: &str = "not supported yet, and it decides which rules a call that comes in is asked";
 /// Routes of one resource at most.
 const MOST_ROUTES: usize = 50_000;
 /// Clusters that one virtual host leads to: each is asked for, with its endpoints.
@@ -60,6 +64,9 @@ pub(super) fn routes(
         (!pb.vhost_header.is_empty(), "vhost_header"),
         (pb.ignore_path_parameters_in_path_matching, "ignore_path_parameters_in_path_matching"),
     ] {
+        if is_said && context.role == Role::Receiver {
+            return walk.refuse(field, "given", DECIDES);
+        }
         walk.note_if(is_said, field, "not supported yet");
     }
     for plugin in &pb.cluster_specifier_plugins {
@@ -163,6 +170,13 @@ fn of_host(
     if pb.matcher.is_some() {
         return walk.lacks("matcher", "given", "not supported yet: give `routes`");
     }
+    if context.role == Role::Receiver {
+        decided(walk, !pb.route_specifiers.is_empty())?;
+        if pb.require_tls != 0 {
+            let reason = "must be NONE where calls come in: chains say how connections are secured";
+            return walk.refuse("require_tls", pb.require_tls, reason);
+        }
+    }
     for (is_said, field) in [
         (pb.cors.is_some(), "cors"),
         (!pb.virtual_clusters.is_empty(), "virtual_clusters"),
@@ -189,6 +203,23 @@ fn of_host(
     let mut routes: Vec<Route> = routes.into_iter().flatten().collect();
     names(&mut routes);
     Ok(routes)
+}
+
+/// Refuses what would choose another route than the one that is read.
+fn decided(walk: &Walk, is_said: bool) -> Result<()> {
+    if is_said {
+        return walk.refuse("route_specifiers", "given", DECIDES);
+    }
+    Ok(())
+}
+
+/// Refuses rules of a cluster where calls come in: which one a call would go to, nobody chooses there.
+fn ruled(walk: &Walk, overrides: usize) -> Result<()> {
+    if overrides > 0 {
+        let reason = "must be empty where calls come in: give it to the route";
+        return walk.refuse("typed_per_filter_config", overrides, reason);
+    }
+    Ok(())
 }
 
 /// Makes names of routes unique.
@@ -229,6 +260,9 @@ impl Host<'_> {
         {
             return Ok(None);
         }
+        if self.context.role == Role::Receiver {
+            decided(walk, !pb.route_specifiers.is_empty())?;
+        }
         for (is_said, field) in [
             (pb.per_request_buffer_limit_bytes.is_some(), "per_request_buffer_limit_bytes"),
             (!pb.route_specifiers.is_empty(), "route_specifiers"),
@@ -255,7 +289,9 @@ impl Host<'_> {
                 tracing::tracing(walk, pb.tracing.as_ref(), pb.decorator.as_ref())?;
         }
         match &pb.action {
-            _ if self.context.role == Role::Receiver => self.receive(pb, &mut route.config),
+            _ if self.context.role == Role::Receiver => {
+                self.receive(walk, pb, &mut route.config)?;
+            }
             Some(Action::Route(action)) => {
                 let is_routed = walk.within("route", |walk| {
                     action::route(
@@ -296,11 +332,20 @@ impl Host<'_> {
     }
 
     /// Where calls that come in lead on a route.
-    fn receive(&self, pb: &PbRoute, config: &mut config::Route) {
+    fn receive(&self, walk: &mut Walk, pb: &PbRoute, config: &mut config::Route) -> Result<()> {
         let is_here = match &pb.action {
             Some(Action::NonForwardingAction(_)) => true,
             // A sidecar forwards to whom it stands beside: that is this process.
-            Some(Action::Route(_)) => self.context.dialect == Dialect::Sidecar,
+            Some(Action::Route(action)) => {
+                if let Some(ClusterSpecifier::WeightedClusters(it)) = &action.cluster_specifier {
+                    for (index, cluster) in it.clusters.iter().enumerate() {
+                        walk.at("route.weighted_clusters.clusters", index, |walk| {
+                            ruled(walk, cluster.typed_per_filter_config.len())
+                        })?;
+                    }
+                }
+                self.context.dialect == Dialect::Sidecar
+            }
             Some(Action::Redirect(_) | Action::DirectResponse(_) | Action::FilterAction(_))
             | None => false,
         };
@@ -310,6 +355,7 @@ impl Host<'_> {
             //= gRFC A36: a call on any other route fails, UNAVAILABLE
             answer::nowhere(config, "the route is not answered here");
         }
+        Ok(())
     }
 
     /// Edits of headers of all levels, in Envoy's order: the nearest first, unless it is to win.

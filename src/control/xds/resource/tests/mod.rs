@@ -4,6 +4,7 @@ mod absent;
 mod actions;
 mod cluster;
 mod endpoints;
+mod enforced;
 mod envoys;
 mod listener;
 mod random;

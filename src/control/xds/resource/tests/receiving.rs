@@ -43,7 +43,7 @@ use crate::config::{
 
 const CART: &str = "spiffe://prod.example/ns/shop/sa/cart";
 
-fn received(dialect: Dialect) -> Context {
+pub(super) fn received(dialect: Dialect) -> Context {
     Context { role: Role::Receiver, ..context(dialect) }
 }
 
@@ -66,7 +66,7 @@ pub(super) fn here(path: &str) -> PbRoute {
     }
 }
 
-fn inline(filters: Vec<PbFilter>, routes: Vec<PbRoute>) -> HttpConnectionManager {
+pub(super) fn inline(filters: Vec<PbFilter>, routes: Vec<PbRoute>) -> HttpConnectionManager {
     let routes = configuration(vec![host(&["*"], routes)]);
     HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
@@ -78,11 +78,11 @@ fn network(name: &str, any: Any) -> ChainFilter {
     ChainFilter { name: name.into(), config_type: Some(filter::ConfigType::TypedConfig(any)) }
 }
 
-fn of(manager: HttpConnectionManager) -> FilterChain {
+pub(super) fn of(manager: HttpConnectionManager) -> FilterChain {
     FilterChain { filters: vec![network("manager", pack_any(manager))], ..FilterChain::default() }
 }
 
-fn listens(chains: Vec<FilterChain>) -> PbListener {
+pub(super) fn listens(chains: Vec<FilterChain>) -> PbListener {
     PbListener {
         name: "server/10.0.0.1:8080".into(),
         address: Some(socket("10.0.0.1", 8080)),
@@ -171,7 +171,7 @@ fn http(chain: &InboundChain) -> &InboundHttp {
     chain.http.as_ref().unwrap()
 }
 
-fn routes_of(chain: &InboundChain) -> &[InboundRoute] {
+pub(super) fn routes_of(chain: &InboundChain) -> &[InboundRoute] {
     match &http(chain).routes {
         InboundRoutes::Hosts(hosts) => &hosts[0].routes,
         InboundRoutes::Named(name) => panic!("they are {name}"),
@@ -362,13 +362,8 @@ fn routes_of_a_resource_of_their_own() {
     let read = grpc(&listens(vec![of(manager(filters))])).unwrap();
     assert_eq!(http(&read.chains[0]).routes, InboundRoutes::Named("routes".into()));
     assert_eq!(read.awaited(), ["routes"]);
-    let routes = |name: &str| {
-        let mut pb = configuration(vec![host(&["*"], vec![here("/")])]);
-        pb.name = name.into();
-        with_routes(&received(Dialect::Proxyless), &read, &pb.encode_to_vec()).unwrap()
-    };
-    assert_eq!(routes("others").awaited(), ["routes"]);
-    let whole = routes("routes");
+    let pb = configuration(vec![host(&["*"], vec![here("/")])]);
+    let whole = with_routes(&received(Dialect::Proxyless), &read, &pb.encode_to_vec()).unwrap();
     assert_eq!(whole.awaited(), [""; 0]);
     assert_eq!(routes_of(&whole.chains[0])[0].authorization, [Arc::new(only_here(CART))]);
 }

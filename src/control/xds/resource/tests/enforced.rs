@@ -1,0 +1,263 @@
+//! Listeners of calls that come in: what of them cannot be enforced refuses them, and what comes after it is not lost.
+
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            core::v3::{CidrRange, TypedExtensionConfig},
+            listener::v3::{FilterChain, FilterChainMatch},
+            route::v3::Vhds,
+        },
+        extensions::filters::{
+            http::rbac::v3::RbacPerRoute,
+            network::http_connection_manager::v3::{
+                HttpConnectionManager, http_connection_manager::RouteSpecifier,
+            },
+        },
+    },
+    google::protobuf::Any,
+};
+
+use super::{
+    listener::{api, deny_all, manager, named, router},
+    receiving::{here, inline, listens, of, read, received, routes_of, server},
+    routes::weighted,
+    *,
+};
+
+const BOTH: [Dialect; 2] = [Dialect::Proxyless, Dialect::Sidecar];
+
+/// Reads a listener of one chain with these routes.
+fn routed(dialect: Dialect, pb: RouteConfiguration) -> Result<Inbound, String> {
+    let manager = HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::RouteConfig(pb)),
+        ..manager(vec![router()])
+    };
+    read(dialect, &listens(vec![of(manager)]))
+}
+
+#[test]
+fn rules_of_a_cluster_refuse_the_listener() {
+    let rules = pack_any(RbacPerRoute { rbac: Some(deny_all()) });
+    let mut action = weighted(&[("a", 1), ("b", 1)]);
+    let pb =
+        |action: &RouteAction| server(vec![router()], vec![route(prefix("/"), action.clone())]);
+    // Without any, the sidecar's process answers.
+    let open = read(Dialect::Sidecar, &pb(&action)).unwrap();
+    assert!(routes_of(&open.chains[0])[0].served);
+    let Some(ClusterSpecifier::WeightedClusters(it)) = &mut action.cluster_specifier else {
+        panic!("it has weights")
+    };
+    it.clusters[1].typed_per_filter_config = [("rbac".to_owned(), rules)].into();
+    for dialect in BOTH {
+        let field = "route.weighted_clusters.clusters[1].typed_per_filter_config = 1";
+        refuses(read(dialect, &pb(&action)), field);
+    }
+}
+
+#[test]
+fn csrf_keeps_calls_out_and_refuses_the_listener_where_cors_does_not() {
+    let filter = |name: &str| {
+        let type_url = format!("t/envoy.extensions.filters.http.{name}");
+        named("f", Any { type_url, value: Vec::new() })
+    };
+    let with =
+        |name| read(Dialect::Sidecar, &server(vec![filter(name), router()], vec![here("/")]));
+    refuses(with("csrf.v3.CsrfPolicy"), "csrf.v3.CsrfPolicy: not supported yet");
+    assert!(with("cors.v3.Cors").is_ok());
+    // To those who call it is nothing.
+    let calls = manager(vec![filter("csrf.v3.CsrfPolicy"), router()]);
+    assert!(sidecar().listener(&api(calls)).is_ok());
+}
+
+#[test]
+fn what_changes_headers_ahead_of_the_rules_refuses_the_listener() {
+    let mut manager = inline(vec![router()], vec![here("/")]);
+    manager.early_header_mutation_extensions = vec![TypedExtensionConfig::default()];
+    for dialect in BOTH {
+        let pb = listens(vec![of(manager.clone())]);
+        refuses(read(dialect, &pb), "early_header_mutation_extensions = 1");
+    }
+}
+
+#[test]
+fn what_would_choose_other_routes_or_other_connections_refuses_the_listener() {
+    let changes: [(fn(&mut RouteConfiguration), &str); 8] = [
+        (|it| it.virtual_hosts[0].require_tls = 1, "require_tls = 1"),
+        (|it| it.virtual_hosts[0].require_tls = 2, "require_tls = 2"),
+        (|it| it.vhds = Some(Vhds::default()), "vhds"),
+        (|it| it.internal_only_headers = vec!["x-in".into()], "internal_only_headers"),
+        (|it| it.vhost_header = "x-host".into(), "vhost_header"),
+        (
+            |it| it.ignore_path_parameters_in_path_matching = true,
+            "ignore_path_parameters_in_path_matching",
+        ),
+        (
+            |it| it.virtual_hosts[0].route_specifiers = vec![TypedExtensionConfig::default()],
+            "virtual_hosts[0].route_specifiers",
+        ),
+        (
+            |it| {
+                it.virtual_hosts[0].routes[0].route_specifiers =
+                    vec![TypedExtensionConfig::default()];
+            },
+            "routes[0].route_specifiers",
+        ),
+    ];
+    for dialect in BOTH {
+        let pb = || configuration(vec![host(&["*"], vec![here("/")])]);
+        assert!(routed(dialect, pb()).is_ok());
+        for (change, text) in changes {
+            let mut pb = pb();
+            change(&mut pb);
+            refuses(routed(dialect, pb), text);
+        }
+    }
+}
+
+fn matched(said: FilterChainMatch) -> FilterChain {
+    FilterChain { filter_chain_match: Some(said), ..of(inline(vec![router()], vec![here("/")])) }
+}
+
+fn ranges(blocks: &[(&str, u32)]) -> Vec<CidrRange> {
+    let range = |&(address, length): &(&str, u32)| CidrRange {
+        address_prefix: address.into(),
+        prefix_len: wrapped(length),
+    };
+    blocks.iter().map(range).collect()
+}
+
+#[test]
+fn chains_that_share_a_combination_of_values_refuse_the_listener() {
+    let to = |blocks: &[(&str, u32)]| FilterChainMatch {
+        prefix_ranges: ranges(blocks),
+        ..FilterChainMatch::default()
+    };
+    let from = |blocks: &[(&str, u32)], ports: &[u32]| FilterChainMatch {
+        source_prefix_ranges: ranges(blocks),
+        source_ports: ports.to_vec(),
+        ..FilterChainMatch::default()
+    };
+    let direct = |blocks: &[(&str, u32)]| FilterChainMatch {
+        direct_source_prefix_ranges: ranges(blocks),
+        ..FilterChainMatch::default()
+    };
+    let asked = |names: &[&str], protocols: &[&str]| FilterChainMatch {
+        server_names: names.iter().map(|it| (*it).to_owned()).collect(),
+        application_protocols: protocols.iter().map(|it| (*it).to_owned()).collect(),
+        ..FilterChainMatch::default()
+    };
+    let beside = |one: FilterChainMatch, other: FilterChainMatch| {
+        read(Dialect::Sidecar, &listens(vec![matched(one), matched(other)]))
+    };
+    let (ten, eleven) = (("10.0.0.0", 8), ("11.0.0.0", 8));
+    for (one, other) in [
+        (to(&[ten, eleven]), to(&[ten])),
+        (to(&[ten]), to(&[("10.1.2.3", 8)])),
+        (to(&[("2001:db8::", 32)]), to(&[("2001:db8::1", 32)])),
+        (direct(&[ten, eleven]), direct(&[eleven])),
+        (from(&[ten, eleven], &[1, 2]), from(&[eleven], &[2, 3])),
+        (asked(&["a", "b"], &[]), asked(&["b", "a"], &[])),
+        (asked(&["a"], &["h2", "http/1.1"]), asked(&["b", "A"], &["http/1.1"])),
+    ] {
+        refuses(beside(one, other), "filter_chains[1].filter_chain_match");
+    }
+    let apart = |change: fn(&mut FilterChainMatch)| {
+        let mut other = to(&[ten]);
+        change(&mut other);
+        beside(to(&[ten]), other)
+    };
+    // One that differs in anything is another.
+    let changes: [fn(&mut FilterChainMatch); 9] = [
+        |it| it.destination_port = wrapped(80),
+        |it| it.prefix_ranges = ranges(&[("10.0.0.0", 9)]),
+        |it| it.server_names = vec!["a".into()],
+        |it| it.transport_protocol = "tls".into(),
+        |it| it.application_protocols = vec!["h2".into()],
+        |it| it.direct_source_prefix_ranges = ranges(&[("10.0.0.0", 8)]),
+        |it| it.source_type = 1,
+        |it| it.source_prefix_ranges = ranges(&[("10.0.0.0", 8)]),
+        |it| it.source_ports = vec![1],
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        assert!(apart(change).is_ok(), "{index}");
+    }
+    assert!(beside(from(&[ten], &[1, 2]), from(&[eleven, ten], &[3])).is_ok());
+    assert!(beside(from(&[ten], &[1]), from(&[eleven], &[1])).is_ok());
+}
+
+#[test]
+fn so_many_combinations_of_values_of_a_listener_and_no_more_are_compared() {
+    let said = |names: usize, ports: u32| FilterChainMatch {
+        server_names: (0..names).map(|it| format!("n{it}")).collect(),
+        source_ports: (1..=ports).collect(),
+        ..FilterChainMatch::default()
+    };
+    let of = |chains: Vec<FilterChain>| read(Dialect::Sidecar, &listens(chains));
+    assert!(of(vec![matched(said(256, 256))]).is_ok());
+    refuses(of(vec![matched(said(257, 256))]), "filter_chains = 65792");
+    // They are those of all chains together.
+    let other = FilterChainMatch { source_type: 1, ..FilterChainMatch::default() };
+    refuses(of(vec![matched(said(256, 256)), matched(other)]), "filter_chains = 65537");
+    // However many they would be, they are counted alone.
+    let all = FilterChainMatch {
+        application_protocols: (0..1_000).map(|it| format!("p{it}")).collect(),
+        prefix_ranges: ranges(&[("10.0.0.0", 8); 1_000]),
+        source_prefix_ranges: ranges(&[("10.0.0.0", 8); 1_000]),
+        direct_source_prefix_ranges: ranges(&[("10.0.0.0", 8); 1_000]),
+        ..said(1_000, 1_000)
+    };
+    refuses(of(vec![matched(all.clone())]), "filter_chains = 1000000000000000000");
+    refuses(of(vec![matched(all); 20]), &format!("filter_chains = {}", usize::MAX));
+}
+
+#[test]
+fn routes_that_come_anew_take_the_place_of_those_before() {
+    let context = received(Dialect::Proxyless);
+    let with = |before: &Inbound, name: &str, path: &str, is_noted: bool| {
+        let mut pb = configuration(vec![host(&["*"], vec![here(path)])]);
+        pb.name = name.into();
+        if is_noted {
+            pb.virtual_hosts[0].cors = Some(Default::default());
+        }
+        with_routes(&context, before, &pb.encode_to_vec()).map_err(|refused| refused.reason)
+    };
+    let mut pb = listens(vec![of(manager(vec![router()]))]);
+    pb.access_log = vec![Default::default()];
+    pb.default_filter_chain = Some(of(inline(vec![router()], vec![here("/inline")])));
+    let read = read(Dialect::Proxyless, &pb).unwrap();
+    let names = |read: &Inbound| {
+        let chains = read.chains.iter().chain(&read.default_chain);
+        chains.map(|it| it.http.as_ref().unwrap().routes_name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&read), [Some("routes".to_owned()), None]);
+    let first = with(&read, "routes", "/a", true).unwrap();
+    let second = with(&first, "routes", "/b", true).unwrap();
+    assert_eq!(second, with(&read, "routes", "/b", true).unwrap());
+    assert_ne!(routes_of(&first.chains[0]), routes_of(&second.chains[0]));
+    // The others stay, and so does the name.
+    assert_eq!((&second.default_chain, names(&second)), (&read.default_chain, names(&read)));
+    // What is noted is so of the last.
+    assert_eq!((read.notes.len(), second.notes.len()), (1, 2));
+    assert_eq!(with(&second, "routes", "/b", false).unwrap().notes, read.notes);
+    // One that none of them names is not lost without a word.
+    refuses(with(&second, "others", "/c", false), "name = others: ");
+}
+
+#[test]
+fn what_a_listener_and_its_routes_are_made_of_is_counted_before_it_is_read() {
+    let context = received(Dialect::Proxyless);
+    let read = read(Dialect::Proxyless, &listens(vec![of(manager(vec![router()]))])).unwrap();
+    // Empty filters of the listener, and hosts.
+    let many = |mut bytes: Vec<u8>, key: u8| {
+        bytes.extend([key, 0].repeat(262_145));
+        bytes
+    };
+    let pb = PbListener { name: "l".into(), ..PbListener::default() };
+    let refused = inbound(&context, &many(pb.encode_to_vec(), 0x4a)).unwrap_err();
+    assert_eq!(refused.name.as_deref(), Some("l"));
+    assert!(refused.reason.contains("more than 262144 parts"), "{}", refused.reason);
+    let pb = configuration(Vec::new());
+    let refused = with_routes(&context, &read, &many(pb.encode_to_vec(), 0x12)).unwrap_err();
+    assert_eq!(refused.name.as_deref(), Some("routes"));
+    assert!(refused.reason.contains("more than 262144 parts"), "{}", refused.reason);
+}
