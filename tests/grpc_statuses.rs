@@ -45,7 +45,7 @@ async fn no_reachable_endpoint_is_unavailable() {
 #[tokio::test]
 async fn no_endpoint_at_all_is_unavailable() {
     let mesh = Mesh::builder()
-        .endpoints("greeter.prod", Vec::<tower_mesh::config::Endpoint>::new())
+        .endpoints("greeter.prod", Vec::<Endpoint>::new())
         .build()
         .unwrap();
     let status = status_of(&mesh, "greeter.prod").await;

@@ -105,7 +105,7 @@ const GROUPS: [(NamedGroup, &[&str]); 4] = [
     (NamedGroup::secp384r1, &["P-384", "secp384r1"]),
 ];
 
-/// Suites of TLS 1.2 of BoringSSL, which Envoy has, and of OpenSSL: without forward secrecy, without
+/// Suites of TLS 1.2 of `BoringSSL`, which Envoy has, and of OpenSSL: without forward secrecy, without
 /// authenticated encryption, or by a key that both sides know.
 const FOREIGN_SUITES: [&str; 46] = [
     "AES128-GCM-SHA256",

@@ -100,7 +100,7 @@ async fn header_matching() {
     let range = Int64Range { start: 100, end: 200 };
     other("xds_md_numeric", HeaderMatchSpecifier::RangeMatch(range), false);
     bed.until_goes("one", "two").await;
-    other("xds_md", HeaderMatchSpecifier::SafeRegexMatch(regex("^em.*me$")), false);
+    other("xds_md", text(MatchPattern::SafeRegex(regex("^em.*me$"))), false);
     bed.until_goes("two", "one").await;
     bed.no_call_has_failed().await;
 }

@@ -85,7 +85,7 @@ impl<R> Mailbox<R> {
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub(super) async fn next(&mut self) -> Option<Batch<R>> {
+    pub(super) async fn next(&self) -> Option<Batch<R>> {
         loop {
             {
                 let mut waiting = self.0.lock();
@@ -166,8 +166,8 @@ impl<R> Waiting<R> {
                 note(places, told, at);
             }
         }
-        batch.cache = later.cache.or(batch.cache.take());
-        batch.lost = later.lost.or(batch.lost.take());
+        batch.cache = later.cache.or_else(|| batch.cache.take());
+        batch.lost = later.lost.or_else(|| batch.lost.take());
         batch.working.extend(later.working);
     }
 }
@@ -216,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_each_resource_the_last_word_waits() {
-        let (teller, mut mailbox) = mail();
+        let (teller, mailbox) = mail();
         for round in 0..100 {
             teller.tell(batch([("a", there(round)), ("b", there(round))]));
         }
@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_wrong_beside_a_good_one_waits_behind_it_and_goes_with_it() {
-        let (teller, mut mailbox) = mail();
+        let (teller, mailbox) = mail();
         teller.tell(batch([("a", there(1))]));
         for text in ["one", "two"] {
             teller.tell(batch([("a", Watched::Ambient(wrong(text)))]));
@@ -246,10 +246,10 @@ mod tests {
     /// A mesh that never listens costs as much as what is told, and what is watched is kept.
     #[tokio::test]
     async fn much_that_waits_long_is_bounded_by_what_is_watched() {
-        let (teller, mut mailbox) = mail();
+        let (teller, mailbox) = mail();
         let names: Vec<&'static str> =
             (0..2_000).map(|at| &*Box::leak(at.to_string().into_boxed_str())).collect();
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         for round in 0..50 {
             for name in &names {
                 teller.tell(batch([(*name, there(round))]));
@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_told_before_the_end_is_heard() {
-        let (teller, mut mailbox) = mail();
+        let (teller, mailbox) = mail();
         teller.tell(batch([("a", there(1))]));
         drop(teller);
         assert_eq!(mailbox.next().await.unwrap().told.len(), 1);

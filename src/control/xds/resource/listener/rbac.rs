@@ -172,7 +172,7 @@ fn permission(walk: &mut Walk, context: &Context, pb: &PbPermission) -> Result<P
             Ok(port) => Permission::DestinationPort(port),
             Err(_) => return walk.refuse("destination_port", port, "must be in 0..=65535"),
         },
-        Some(Rule::DestinationPortRange(range)) => ports(walk, range)?,
+        Some(Rule::DestinationPortRange(range)) => ports(walk, *range)?,
         Some(Rule::RequestedServerName(text)) => {
             let (text, _) = text::text(walk, "requested_server_name", text)?;
             Permission::ServerName(text)
@@ -350,9 +350,9 @@ fn metadata(pb: &MetadataMatcher) -> MetadataMatch {
 }
 
 /// Ports from the first up to, not including, the second.
-fn ports(walk: &Walk, range: &Int32Range) -> Result<Permission> {
+fn ports(walk: &Walk, range: Int32Range) -> Result<Permission> {
     const LAST: i32 = 65_535;
-    let Int32Range { start, end } = *range;
+    let Int32Range { start, end } = range;
     let (Ok(first), true) = (u16::try_from(start), start < end && end <= LAST + 1) else {
         let value = format!("{start}..{end}");
         return walk.refuse("destination_port_range", value, "must hold ports, and nothing else");

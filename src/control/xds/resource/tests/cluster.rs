@@ -375,11 +375,7 @@ fn validate_cluster_with_circuit_breaking() {
         max_retries: wrapped(0),
         ..Thresholds::default()
     };
-    let breakers = CircuitBreakers {
-        thresholds: vec![shut],
-        per_host_thresholds: vec![shut],
-        ..CircuitBreakers::default()
-    };
+    let breakers = CircuitBreakers { thresholds: vec![shut], per_host_thresholds: vec![shut] };
     let pb = PbCluster { circuit_breakers: Some(breakers), ..eds("c") };
     let read = sidecar().cluster(&pb).unwrap();
     let read = read.config.breakers.as_ref().unwrap();
