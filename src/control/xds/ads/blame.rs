@@ -44,7 +44,11 @@ struct Spared {
 
 /// What is held against the types of a server.
 #[derive(Debug, Default)]
-pub(super) struct Blame([Suspect; Kind::COUNT]);
+pub(super) struct Blame {
+    suspects: [Suspect; Kind::COUNT],
+    /// Who watches one of the type was told that it is not asked for, and not yet that it is again.
+    told: [bool; Kind::COUNT],
+}
 
 /// How a stream ended that was open.
 pub(super) struct End<'a> {
@@ -65,44 +69,70 @@ pub(super) struct End<'a> {
 impl Blame {
     /// A request of this type went out.
     pub(super) fn asked(&mut self, now: Instant, kind: Kind, is_owed: bool) {
-        let suspect = &mut self.0[kind as usize];
+        let suspect = &mut self.suspects[kind as usize];
         suspect.asked_at = Some(now);
         suspect.is_owed |= is_owed;
     }
 
     /// The server has said something of this type.
     pub(super) fn answered(&mut self, kind: Kind) {
-        self.0[kind as usize] = Suspect::default();
+        self.suspects[kind as usize] = Suspect::default();
+        self.told[kind as usize] = false;
+    }
+
+    /// Whether who watches one of the type takes it for one that is not asked for.
+    pub(super) fn is_told(&self, kind: Kind) -> bool {
+        self.told[kind as usize]
+    }
+
+    /// When a stream has outlived that a type, which was not asked for, is again.
+    fn outlives_at(&self, kind: Kind) -> Option<Instant> {
+        let suspect = &self.suspects[kind as usize];
+        let asked_at = suspect.asked_at.filter(|_| self.told[kind as usize])?;
+        asked_at.checked_add(RIGHT_AFTER).filter(|_| suspect.spared.is_none())
+    }
+
+    /// The soonest of these.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        Kind::ALL.into_iter().filter_map(|kind| self.outlives_at(kind)).min()
+    }
+
+    /// A type that the stream has outlived by now; told once.
+    pub(super) fn outlived(&mut self, now: Instant) -> Option<Kind> {
+        let is_over = |kind: &Kind| self.outlives_at(*kind).is_some_and(|at| at <= now);
+        let kind = Kind::ALL.into_iter().find(is_over)?;
+        self.told[kind as usize] = false;
+        Some(kind)
     }
 
     /// Why a type is not asked for; nothing: it is.
     pub(super) fn spared(&self, kind: Kind) -> Option<&str> {
-        self.0[kind as usize].spared.as_ref().map(|spared| spared.why.as_str())
+        self.suspects[kind as usize].spared.as_ref().map(|spared| spared.why.as_str())
     }
 
     /// Until when.
     pub(super) fn until(&self, kind: Kind) -> Option<Instant> {
-        self.0[kind as usize].spared.as_ref().map(|spared| spared.until)
+        self.suspects[kind as usize].spared.as_ref().map(|spared| spared.until)
     }
 
     /// Pauses that are over.
     pub(super) fn pass(&mut self, now: Instant) {
-        for suspect in &mut self.0 {
+        for suspect in &mut self.suspects {
             drop(suspect.spared.take_if(|spared| spared.until <= now));
         }
     }
 
     /// What was of the stream is forgotten.
     pub(super) fn lost(&mut self) {
-        for suspect in &mut self.0 {
+        for suspect in &mut self.suspects {
             (suspect.asked_at, suspect.is_owed) = (None, false);
         }
     }
 
     /// A stream ended; the type that is not asked for because of that, for a while.
     pub(super) fn ended(&mut self, end: &End<'_>) -> Option<Kind> {
-        let soon = |at: Instant| end.now.saturating_duration_since(at) <= RIGHT_AFTER;
-        for suspect in &mut self.0 {
+        let soon = |at: Instant| end.now.saturating_duration_since(at) < RIGHT_AFTER;
+        for suspect in &mut self.suspects {
             // The stream outlived it.
             if suspect.asked_at.is_some_and(|at| !soon(at)) {
                 *suspect = Suspect::default();
@@ -112,7 +142,7 @@ impl Blame {
             self.acquit(!end.was_answered && soon(end.since));
             return None;
         };
-        let suspect = &mut self.0[kind as usize];
+        let suspect = &mut self.suspects[kind as usize];
         suspect.streams = suspect.streams.saturating_add(1);
         if suspect.streams < STREAMS {
             return None;
@@ -123,6 +153,7 @@ impl Blame {
         let said: String = end.message.chars().take(LONGEST_REASON).collect();
         let why = format!("stream ended with code {}: {said}", end.code);
         suspect.spared = Some(Spared { until, why });
+        self.told[kind as usize] = true;
         Some(kind)
     }
 
@@ -136,21 +167,21 @@ impl Blame {
         };
         let asked = Kind::ALL.into_iter().filter(|kind| {
             end.wanted[*kind as usize]
-                && self.0[*kind as usize].asked_at.is_some()
+                && self.suspects[*kind as usize].asked_at.is_some()
                 && is_beside(*kind)
         });
         let is_named = |kind: &Kind| end.message.contains(kind.url());
         if let Some(named) = asked.clone().find(is_named) {
             return Some(named);
         }
-        let owed = asked.filter(|kind| self.0[*kind as usize].is_owed);
-        owed.max_by_key(|kind| self.0[*kind as usize].asked_at).filter(|_| refuses(end.code))
+        let owed = asked.filter(|kind| self.suspects[*kind as usize].is_owed);
+        owed.max_by_key(|kind| self.suspects[*kind as usize].asked_at).filter(|_| refuses(end.code))
     }
 
     /// A stream ended by none of them. `at_once`: it was no better without those that were not asked for. Otherwise
     /// whoever answers next may be another one, and is asked.
     fn acquit(&mut self, at_once: bool) {
-        for suspect in self.0.iter_mut().filter(|suspect| suspect.spared.is_some()) {
+        for suspect in self.suspects.iter_mut().filter(|suspect| suspect.spared.is_some()) {
             if at_once {
                 *suspect = Suspect::default();
             } else {

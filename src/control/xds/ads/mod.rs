@@ -270,6 +270,16 @@ impl Ads {
         self.blame.spared(kind)
     }
 
+    /// Whether it was told of a type that it is not asked for, and not yet that it is again.
+    pub(crate) fn was_spared(&self, kind: Kind) -> bool {
+        self.blame.is_told(kind)
+    }
+
+    /// A type that was not asked for, and that the stream lives with since it is again; told once.
+    pub(crate) fn outlived(&mut self, now: Instant) -> Option<Kind> {
+        self.blame.outlived(now)
+    }
+
     /// The stream ended, or was never opened, with this status of gRPC. `None` when it was not the one that lives.
     pub(crate) fn closed(
         &mut self,
@@ -412,6 +422,7 @@ impl Ads {
                 let is_wanted = |kind: &Kind| !self.types[*kind as usize].names.is_empty();
                 let wanted = Kind::ALL.into_iter().filter(is_wanted);
                 let spared = wanted.filter_map(|kind| self.blame.until(kind)).min();
+                let spared = earliest(spared, self.blame.wake_at());
                 earliest(earliest(timer, reply), earliest(settles, spared))
             }
             Link::Closed | Link::Opening | Link::Restarting => None,

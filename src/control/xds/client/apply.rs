@@ -101,9 +101,13 @@ impl<D: Decode> Client<D> {
         }
 
         let ads = &mut self.servers[server.0].ads;
+        let was_spared = ads.was_spared(kind);
         match errors {
             None => ads.accept(now, kind, &answer.version, answer.nonce, content),
             Some(reason) => ads.refuse(now, kind, &answer.version, answer.nonce, content, reason),
+        }
+        if was_spared {
+            self.asked_again(server, kind);
         }
     }
 
@@ -304,6 +308,29 @@ impl<D: Decode> Client<D> {
             for name in well {
                 self.tell_all(kind, &name);
             }
+        }
+    }
+
+    /// A type is asked of the server again, which lives with it: what is held of it is well again. The server
+    /// may have no cause to send any of it.
+    pub(super) fn asked_again(&mut self, server: ServerId, kind: Kind) {
+        let of = &self.servers[server.0].name;
+        let is_spared = |trouble: &Arc<Trouble>| {
+            matches!(trouble.cause, Cause::Spared(_)) && trouble.server.as_ref() == Some(of)
+        };
+        let well: Vec<Arc<str>> = self.entries[kind as usize]
+            .iter_mut()
+            .filter(|(_, entry)| {
+                entry.good.as_ref().is_some_and(|good| good.cached.is_none())
+                    && entry.trouble.as_ref().is_some_and(is_spared)
+            })
+            .map(|(name, entry)| {
+                entry.trouble = None;
+                Arc::clone(name)
+            })
+            .collect();
+        for name in well {
+            self.tell_all(kind, &name);
         }
     }
 

@@ -403,6 +403,9 @@ impl<D: Decode> Client<D> {
             if self.servers[at].ads.settled(now) {
                 self.reached(server);
             }
+            while let Some(kind) = self.servers[at].ads.outlived(now) {
+                self.asked_again(server, kind);
+            }
             while let Some((kind, name)) = self.servers[at].ads.overdue(now) {
                 if self.servers[at].ads.is_doubtful(now, kind, &name) {
                     self.servers[at].ads.restart(now, kind, &name);

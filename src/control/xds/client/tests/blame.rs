@@ -146,6 +146,36 @@ fn a_type_that_the_server_names_is_the_one_whatever_is_held_of_it() {
         assert_eq!(ended(&mut bed, 14, &why), ["CDS"]);
         let told = bed.told();
         assert!(told.len() == 1 && told[0].starts_with("SDS s ambient not asked for"), "{told:?}");
+        // It is asked for again, and may end the stream once more.
+        bed.pass(Duration::from_secs(10));
+        assert_eq!(asked(&mut bed), ["SDS"]);
+        assert_eq!(bed.told(), [""; 0]);
+        assert_eq!(bed.client.known(SDS, "s").len(), 2);
+        // The stream outlives it. The server has nothing new to say, and what is held is well.
+        bed.pass(Duration::from_secs(3));
+        assert_eq!(bed.told(), ["SDS s = v1"]);
+        assert_eq!(bed.client.known(SDS, "s").len(), 1);
+        assert_eq!(bed.client.wake_at().filter(|at| *at <= bed.now), None, "told once");
+    }
+}
+
+#[test]
+fn what_is_held_of_a_type_is_well_again_when_another_of_it_is_answered() {
+    for mode in MODES {
+        let mut bed = asking(mode);
+        bed.watch(SDS, "t");
+        bed.message(0, one(mode, SDS, "s"));
+        let why = format!("{} watch failed", SDS.url());
+        for _ in 0..4 {
+            ended(&mut bed, 14, &why);
+        }
+        assert_eq!(bed.client.known(SDS, "s").len(), 2);
+        bed.pass(Duration::from_secs(10));
+        bed.told();
+        bed.message(0, one(mode, SDS, "t"));
+        let told = bed.told();
+        assert!(told.ends_with(&["SDS t = v1".to_owned(), "SDS s = v1".to_owned()]), "{told:?}");
+        assert_eq!(bed.client.known(SDS, "s").len(), 1);
     }
 }
 
