@@ -80,6 +80,11 @@ impl Blame {
         self.told[kind as usize] = false;
     }
 
+    /// Whether the server has something to say of a type that it has not said on this stream.
+    pub(super) fn is_owed(&self, kind: Kind) -> bool {
+        self.suspects[kind as usize].is_owed
+    }
+
     /// Whether who watches one of the type takes it for one that is not asked for.
     pub(super) fn is_told(&self, kind: Kind) -> bool {
         self.told[kind as usize]

@@ -19,6 +19,7 @@
 //! | replies by delta | each answer has one of its own; at most 64 wait for their time, and go out one by one: refusals 1 s apart, acceptances of the same 100 ms | incremental xDS; the pace own |
 //! | sent by delta before it is asked for | it is given up, then asked for: istiod, which sends a sidecar all listeners and clusters, is silent otherwise | own |
 //! | asked for again without an answer | one new stream before it is said to be absent ([`dropped`]) | own |
+//! | an answer that is refused unread | ends the stream as one without an answer does; the backoff begins anew when an answer of that type is read ([`unread`]) | own |
 //! | a type whose request ends the stream | after three streams in a row the others are asked for without it, for 10 s and longer each time, at most 10 min ([`blame`]) | own |
 
 pub(crate) mod answer;
@@ -28,6 +29,7 @@ mod damp;
 mod dropped;
 mod request;
 mod subscription;
+mod unread;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -41,6 +43,7 @@ pub(crate) use self::request::Held;
 use self::{
     blame::{Blame, End},
     subscription::Type,
+    unread::Unread,
 };
 use super::kind::Kind;
 use crate::core::{Instant, Random, earliest};
@@ -118,6 +121,7 @@ pub(crate) struct Ads {
     backoff: Backoff,
     types: [Type; Kind::COUNT],
     blame: Blame,
+    unread: Unread,
     deadlines: BTreeSet<(Instant, Kind, Arc<str>)>,
 }
 
@@ -136,6 +140,7 @@ impl Ads {
             backoff: Backoff::default(),
             types: Default::default(),
             blame: Blame::default(),
+            unread: Unread::default(),
             deadlines: BTreeSet::new(),
         }
     }
@@ -211,8 +216,28 @@ impl Ads {
     pub(crate) fn heard(&mut self) -> bool {
         let Link::Open { answered, settled, .. } = &mut self.link else { return false };
         *settled = true;
-        self.backoff.reset();
-        !std::mem::replace(answered, true)
+        let is_first = !std::mem::replace(answered, true);
+        if !self.is_unread() {
+            self.backoff.reset();
+        }
+        is_first
+    }
+
+    /// An answer of this type can be read.
+    pub(crate) fn read(&mut self, kind: Kind) {
+        if self.unread.read(kind) {
+            self.backoff.reset();
+        }
+    }
+
+    /// Whether the last answers of a type that is asked for could not be read here.
+    pub(crate) fn is_unread(&self) -> bool {
+        Kind::ALL.into_iter().any(|kind| self.unread.has(kind) && self.is_wanted(kind))
+    }
+
+    /// Whether something of this type is asked for.
+    fn is_wanted(&self, kind: Kind) -> bool {
+        !self.types[kind as usize].names.is_empty()
     }
 
     /// The server named a resource: nothing is waited for any more.
@@ -313,6 +338,25 @@ impl Ads {
         Some(ended)
     }
 
+    /// The stream was ended here, since an answer on it could not be read. The server is well, and of no use: until
+    /// an answer of that type can be read, no other one makes up for it.
+    pub(crate) fn cut(&mut self, now: Instant, stream: u64, random: &Random) -> bool {
+        if !self.is_current(stream) {
+            return false;
+        }
+        let is_asked = |kind: Kind| self.types[kind as usize].solicited && self.is_wanted(kind);
+        let is_mute = |kind: Kind| is_asked(kind) && self.types[kind as usize].nonce.is_empty();
+        let is_owed = |kind: Kind| is_mute(kind) && self.blame.is_owed(kind);
+        if !self.is_unread() {
+            // Nobody has seen what type it was of: of one that has something to say and has not said it, most likely.
+            let guess = [Kind::ALL.map(is_owed), Kind::ALL.map(is_mute), Kind::ALL.map(is_asked)];
+            self.unread = Unread::one_of(guess);
+        }
+        self.not_before = now.checked_add(self.backoff.wait(random));
+        self.lost();
+        true
+    }
+
     /// What was of the stream is forgotten.
     fn lost(&mut self) {
         self.link = Link::Closed;
@@ -369,6 +413,7 @@ impl Ads {
             {
                 *settled = true;
                 if !*owes {
+                    self.unread = Unread::default();
                     self.backoff.reset();
                 }
                 true

@@ -52,6 +52,7 @@ impl<D: Decode> Client<D> {
         if !of.ads.is_solicited(kind) {
             return;
         }
+        of.ads.read(kind);
         let mut answer = Answer::read(kind, message);
         let content = answer.content();
         let mut read = self.read(server, kind, std::mem::take(&mut answer.items));
@@ -217,7 +218,10 @@ impl<D: Decode> Client<D> {
             self.tell_all(kind, name);
         }
         self.renew(now, server, kind, name, item);
-        self.return_to(authority, server);
+        // As long as not all that it says can be read, the next one is needed.
+        if !self.servers[server.0].ads.is_unread() {
+            self.return_to(authority, server);
+        }
     }
 
     /// Counts its time to live from now.

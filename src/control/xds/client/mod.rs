@@ -156,6 +156,8 @@ pub(crate) struct Client<D: Decode> {
     tell: VecDeque<Action<D::Resource>>,
 }
 
+/// Of gRPC: what an answer that cannot be read is refused with.
+const OUT_OF_RANGE: i32 = 11;
 /// That resources may come in their wrapper.
 const IN_WRAPPER: &str = "xds.config.resource-in-sotw";
 
@@ -318,7 +320,15 @@ impl<D: Decode> Client<D> {
         }
     }
 
-    /// A stream ended without an answer.
+    /// The stream was ended here: an answer on it could not be read, for this reason.
+    pub(crate) fn cut(&mut self, now: Instant, server: ServerId, stream: u64, reason: &str) {
+        let Some(of) = self.servers.get_mut(server.0) else { return };
+        if of.ads.cut(now, stream, &self.random) {
+            self.failed(now, server, OUT_OF_RANGE, reason);
+        }
+    }
+
+    /// A stream ended without an answer, or without one that could be read.
     fn failed(&mut self, now: Instant, server: ServerId, code: i32, message: &str) {
         let of = &mut self.servers[server.0];
         let text = trouble::short(message);

@@ -388,9 +388,13 @@ where
                 let number = live.message;
                 self.received(now, server, stream, number, message);
             }
-            Event::Closed(Closed { code, message }) => {
+            Event::Closed(Closed { code, message, is_cut }) => {
                 self.end(server);
-                self.client.closed(now, server, stream, code.into(), &message);
+                if is_cut {
+                    self.client.cut(now, server, stream, &message);
+                } else {
+                    self.client.closed(now, server, stream, code.into(), &message);
+                }
             }
         }
     }

@@ -49,6 +49,8 @@ pub(super) enum Event {
 pub(crate) struct Closed {
     pub(crate) code: Code,
     pub(crate) message: String,
+    /// It was ended here, since an answer could not be read.
+    pub(crate) is_cut: bool,
 }
 
 /// The writing side of a stream.
@@ -161,10 +163,13 @@ pub(super) async fn run(
     tell: impl Fn(Event) + Send,
 ) {
     let closed = match live(&way, body, &worked, &tell).await {
-        Ok(()) => Closed { code: Code::Ok, message: "the server has ended the stream".to_owned() },
+        Ok(()) => {
+            let message = "the server has ended the stream".to_owned();
+            Closed { code: Code::Ok, message, is_cut: false }
+        }
         Err(status) => {
             way.ended(&status);
-            Closed { code: status.code(), message: words(&status) }
+            Closed { code: status.code(), message: words(&status), is_cut: is_cut(&status) }
         }
     };
     tell(Event::Closed(closed));
@@ -280,13 +285,19 @@ async fn permitted(worked: &Semaphore, pace: &mut Pace) -> bool {
     true
 }
 
+/// Whether it is of an answer that was refused here: by its length, or by what it lists. No server has a cause to say
+/// the same of itself.
+fn is_cut(status: &Status) -> bool {
+    status.code() == Code::OutOfRange && status.message().contains("too large")
+}
+
 /// What a status says, with what is behind it.
 fn words(status: &Status) -> String {
     let message = match std::error::Error::source(status) {
         Some(source) if status.message().is_empty() => dial::chain(source),
         _ => status.message().to_owned(),
     };
-    if status.code() == Code::OutOfRange && message.contains("too large") {
+    if is_cut(status) {
         return format!("its message is refused, and what was good stays: {message}");
     }
     message
@@ -294,3 +305,19 @@ fn words(status: &Status) -> String {
 
 /// The largest message that is read.
 pub(super) const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_is_ours_is_told_from_those_of_servers() {
+        for ours in
+            ["too large: it has more", "Error, decoded message length too large: found 9 bytes"]
+        {
+            assert!(is_cut(&Status::out_of_range(ours)), "{ours}");
+            assert!(!is_cut(&Status::resource_exhausted(ours)), "{ours}");
+        }
+        assert!(!is_cut(&Status::out_of_range("no such page")));
+    }
+}

@@ -15,6 +15,7 @@ mod random;
 mod sim;
 mod stock;
 mod timers;
+mod unread;
 mod watch;
 mod watchers;
 
@@ -231,6 +232,13 @@ impl Bed {
     pub(super) fn ended(&mut self, server: usize, code: i32, text: &str) {
         let stream = self.streams.remove(&server).expect("a stream");
         self.client.closed(self.now, ServerId(server), stream, code, text);
+        self.run();
+    }
+
+    /// An answer on the stream cannot be read.
+    pub(super) fn cut(&mut self, server: usize) {
+        let stream = self.streams.remove(&server).expect("a stream");
+        self.client.cut(self.now, ServerId(server), stream, "too large");
         self.run();
     }
 

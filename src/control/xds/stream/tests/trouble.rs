@@ -196,3 +196,23 @@ async fn silence_is_ended_by_an_answer() {
     plane.silent_about(CDS, false);
     mesh.gets(Kind::Cluster, "a").await;
 }
+
+#[tokio::test]
+async fn the_next_control_plane_is_asked_for_what_cannot_be_read_of_the_first() {
+    for delta in [false, true] {
+        let (first, second) =
+            (AdsServer::start().await.unwrap(), AdsServer::start().await.unwrap());
+        first.set([Resource::endpoints("a", [])]);
+        first.silent_about(CDS, true);
+        second.set([Resource::cluster("a"), Resource::endpoints("a", [])]);
+        let mut mesh = Mesh::to([plain(&first).delta(delta), plain(&second).delta(delta)]);
+        mesh.watch(Kind::Cluster, "a");
+        mesh.watch(Kind::Endpoints, "a");
+        mesh.gets(Kind::Endpoints, "a").await;
+        within(first.until(|plane| !plane.requests_of(CDS).is_empty())).await;
+        let endless = Answer::new(CDS, "2").nonce("n".repeat(1 << 20));
+        first.send(&endless.resource(Resource::cluster("a")));
+        mesh.gets(Kind::Cluster, "a").await;
+        assert!(!second.requests_of(CDS).is_empty());
+    }
+}
