@@ -5,10 +5,12 @@ mod apart;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod chaos;
+mod context;
 mod join;
 mod laid;
 mod leftover;
 mod loads;
+mod lookups;
 mod names;
 mod pace;
 mod publish;
@@ -16,7 +18,7 @@ mod publish;
 pub(super) mod whole;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     future::poll_fn,
     path::PathBuf,
     pin::{Pin, pin},
@@ -25,32 +27,32 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinSet;
-
 pub(super) use self::publish::identities;
 use self::{
-    addresses::LookedUp,
     leftover::Leftover,
     loads::Reported,
+    lookups::{LookedUp, Lookups},
     names::{Elsewhere, Found, Names},
     pace::Pace,
     publish::{Publish, Silent},
 };
 use super::{
-    bootstrap::{Bootstrap, Dialect},
+    bootstrap::Bootstrap,
     cache,
     client::{Cause, Client, Trouble, Watched},
     graph::{Do, Graph, Id, Lack, Why},
     kind::Kind,
-    resource::{self, Context, Decoder, Resource},
+    resource::{Decoder, Resource},
     status::Status,
     stream::{Batch, Registry, Subscriber},
 };
 use crate::{
-    config::{ConfigErrors, Role},
+    config::ConfigErrors,
     core::{Figures, Instant, Plane, earliest},
     discover::{Discover, Publisher},
 };
+
+pub(super) use self::context::context;
 
 /// A control plane that speaks xDS, as a source of a mesh.
 ///
@@ -118,7 +120,7 @@ struct Running {
     /// News of endpoints that nothing else follows from.
     pace: Pace,
     /// The hosts whose addresses are looked up.
-    lookups: JoinSet<LookedUp>,
+    lookups: Lookups,
 }
 
 // === impl Xds ===
@@ -242,41 +244,6 @@ impl Xds {
     }
 }
 
-/// What decoding needs to know of a bootstrap.
-pub(super) fn context(bootstrap: &Bootstrap) -> Context {
-    let providers = bootstrap.certificate_providers.iter();
-    let providers: BTreeMap<String, String> = providers
-        .map(|(instance, files)| (instance.clone(), publish::identity(instance, files)))
-        .collect();
-    let dialect = match bootstrap.dialect {
-        Dialect::Proxyless => resource::Dialect::Proxyless,
-        Dialect::Sidecar | Dialect::Envoy => resource::Dialect::Sidecar,
-    };
-    // What Istio calls the secrets that its agent serves, and what the bootstrap says itself.
-    let of_istio = providers.get("default").filter(|_| bootstrap.dialect == Dialect::Sidecar);
-    let of_istio =
-        of_istio.map(|files| ["default", "ROOTCA"].map(|it| (it.to_owned(), files.clone())));
-    let said = bootstrap.secrets.iter();
-    let said = said.filter_map(|(name, it)| Some((name.clone(), providers.get(it)?.clone())));
-    let secrets = of_istio.into_iter().flatten().chain(said).collect();
-    Context {
-        dialect,
-        role: Role::Caller,
-        trusted: bootstrap.every_server().iter().all(|server| server.features.trusted),
-        providers,
-        secrets,
-        trust_domain: bootstrap.node.trust_domain().map(Arc::from),
-        realm: realm(bootstrap),
-        given: BTreeMap::new(),
-    }
-}
-
-/// What tells control planes apart: who is asked, and as whom.
-fn realm(bootstrap: &Bootstrap) -> String {
-    let identity = format!("{:?}", cache::Identity::of(bootstrap));
-    format!("{:016x}", twox_hash::XxHash64::oneshot(0, identity.as_bytes()))
-}
-
 /// The client of a bootstrap, for the metrics.
 struct Asking(Arc<Bootstrap>);
 
@@ -332,7 +299,7 @@ impl Discover for Xds {
                 unused,
                 sweep_at: Instant::now() + sweep(unused),
                 pace: Pace::default(),
-                lookups: JoinSet::new(),
+                lookups: Lookups::new(),
             };
             first.into_iter().for_each(|name| running.ask(name));
             let mut names_first = false;
@@ -344,11 +311,8 @@ impl Discover for Xds {
                     let mut told = pin!(running.subscriber.next());
                     let lookups = &mut running.lookups;
                     let news = poll_fn(|cx| {
-                        while let Poll::Ready(Some(found)) = lookups.poll_join_next(cx) {
-                            // One that ended otherwise says nothing.
-                            if let Ok(found) = found {
-                                return Poll::Ready(Some(Event::LookedUp(found)));
-                            }
+                        if let Poll::Ready(found) = lookups.poll_next(cx) {
+                            return Poll::Ready(Some(Event::LookedUp(found)));
                         }
                         for names in [names_first, !names_first] {
                             let event = if names {
@@ -500,6 +464,7 @@ impl Running {
     fn give_up(&mut self, name: &str) {
         self.asked.remove(name);
         self.graph.forget(name);
+        self.lookups.forget(name);
         self.work();
     }
 
@@ -511,21 +476,24 @@ impl Running {
         for name in gone {
             self.asked.remove(&name);
             self.graph.forget(&name);
+            self.lookups.forget(&name);
             // Whoever calls it from now on asks anew.
             self.publisher.forget(&name);
         }
         // Addresses change, and whoever knows them may have been away.
         for name in self.graph.astray() {
-            self.look_up(&name);
+            if let Some((host, port)) = self.host(&name) {
+                self.lookups.again(Instant::now(), &name, host, port);
+            }
         }
         self.work();
     }
 
-    /// Asks for the addresses of a name's host.
-    fn look_up(&mut self, name: &str) {
-        let found = self.names.find(&self.bootstrap, name);
-        if let Ok(Found { elsewhere: Elsewhere::Host(host, port), .. }) = found {
-            self.lookups.spawn(addresses::look_up(name.to_owned(), host, port));
+    /// The host whose addresses a name may be at, and the port.
+    fn host(&self, name: &str) -> Option<(String, u16)> {
+        match self.names.find(&self.bootstrap, name).ok()?.elsewhere {
+            Elsewhere::Host(host, port) => Some((host, port)),
+            Elsewhere::Nowhere | Elsewhere::Listener(_) => None,
         }
     }
 
@@ -570,7 +538,9 @@ impl Running {
             }
         }
         for name in self.graph.seeks() {
-            self.look_up(&name);
+            if let Some((host, port)) = self.host(&name) {
+                self.lookups.seek(Instant::now(), &name, host, port);
+            }
         }
         self.pace.done(Instant::now(), is_any);
         self.leftover.say(&self.publisher);

@@ -64,6 +64,7 @@ pub struct Istio {
     cluster: Option<String>,
     domain: String,
     trust_domain: Option<String>,
+    listener_template: Option<String>,
     delta: bool,
 }
 
@@ -87,13 +88,15 @@ impl Istio {
             cluster: None,
             domain: "cluster.local".to_owned(),
             trust_domain: None,
+            listener_template: None,
             delta: false,
         }
     }
 
     /// How istiod is asked. Default: as a sidecar asks, which alone carries outlier detection, TLS modes,
     /// timeouts and typed policies. As gRPC asks (`GENERATOR=grpc`) istiod leaves them out: of a cluster
-    /// whose TLS mode is `SIMPLE` or `MUTUAL` it then says nothing of TLS.
+    /// whose TLS mode is `SIMPLE` or `MUTUAL` it then says nothing of TLS. [`Dialect::Envoy`] needs a
+    /// [`listener_template`](Self::listener_template): istiod names listeners by address and port.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
         self
@@ -180,6 +183,12 @@ impl Istio {
         self
     }
 
+    /// What a listener is called to an Envoy: [`BootstrapBuilder::listener_template`]. Default: none.
+    pub fn listener_template(mut self, template: impl Into<String>) -> Self {
+        self.listener_template = Some(template.into());
+        self
+    }
+
     /// Asks for changes (delta) instead of the state of the world. Default: false.
     pub fn delta(mut self, delta: bool) -> Self {
         self.delta = delta;
@@ -224,6 +233,11 @@ impl Istio {
         });
         let namespace = need(namespace, "istio.namespace", "`POD_NAMESPACE`");
         let domain = need(Some(self.domain), "istio.domain", "default");
+        if self.dialect == Dialect::Envoy && self.listener_template.is_none() {
+            let why = "needs a `listener_template`: istiod has no listener of a service's name, and calls would \
+                       find none; as a sidecar (`Dialect::Sidecar`) they find that of their port";
+            errors.push(ConfigError::new("istio.dialect", "Envoy", why));
+        }
         let ip = self.ip.map(|ip| ip.to_string()).or_else(|| first(&["INSTANCE_IP", "POD_IP"]));
         let ip = ip.unwrap_or_default();
         if ip.parse::<IpAddr>().is_err() {
@@ -273,6 +287,9 @@ impl Istio {
         let dir = self.certificates.or_else(|| agent.then(|| CERTIFICATES.into()));
         if let Some(dir) = dir {
             builder = builder.certificate_provider("default", files(&dir));
+        }
+        if let Some(template) = self.listener_template {
+            builder = builder.listener_template(template);
         }
         match with_metadata(builder, metadata).build() {
             Ok(bootstrap) if errors.is_empty() => Ok(bootstrap),

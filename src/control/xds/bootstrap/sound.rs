@@ -37,6 +37,9 @@ pub(crate) fn reads(bytes: &[u8]) {
     for dialect in [Dialect::Sidecar, Dialect::Proxyless, Dialect::Envoy] {
         for istiod in ISTIODS {
             let mut istio = Bootstrap::istio().dialect(dialect);
+            if dialect == Dialect::Envoy {
+                istio = istio.listener_template("0.0.0.0_8080");
+            }
             if let Some(address) = istiod {
                 istio = istio.istiod(address);
             }

@@ -454,6 +454,17 @@ fn what_istio_needs_and_nobody_says_is_named() {
     assert_eq!(bootstrap.node.metadata["NAMESPACE"], "shop");
 }
 
+#[test]
+fn to_istiod_an_envoy_says_what_listeners_are_called() {
+    let of = |istio: Istio| istio.build_with(&injected(), Path::new("/nowhere"));
+    let error = of(Bootstrap::istio().dialect(Dialect::Envoy)).unwrap_err().to_string();
+    for words in ["istio.dialect", "listener_template", "Dialect::Sidecar"] {
+        assert!(error.contains(words), "{error}");
+    }
+    let one = Bootstrap::istio().dialect(Dialect::Envoy).listener_template("0.0.0.0_8080");
+    assert_eq!(of(one).unwrap().listener(None, "users:8080").unwrap(), "0.0.0.0_8080");
+}
+
 /// istiod would answer with tunnels, which nothing here speaks.
 #[test]
 fn a_node_of_an_ambient_mesh_asks_for_no_tunnels_and_says_so() {

@@ -45,6 +45,8 @@ impl Graph {
         let name = Arc::clone(name);
         let Some(root) = self.roots.get_mut(&name) else { return };
         let found: Result<Vec<Arc<str>>, Arc<str>> = match found {
+            // Names with many addresses have others each time, and lead no further for it.
+            Ok(found) if root.at_last_resort().is_some_and(|it| is_any_of(it, &found)) => return,
             Ok(found) => Ok(found.into_iter().map(Arc::from).collect()),
             // What is known stays.
             Err(_) if root.elsewhere.is_known() => return,
@@ -61,10 +63,7 @@ impl Graph {
     pub(crate) fn astray(&self) -> Vec<Arc<str>> {
         let is_astray = |root: &Root| match (&root.elsewhere, &root.published) {
             (Elsewhere::At(Err(_)), _) | (Elsewhere::At(Ok(_)), Some(Target::Nothing(_))) => true,
-            (Elsewhere::At(Ok(others)), Some(Target::Service(service))) => {
-                !others.contains(&service.asked) && service.is_of_all()
-            }
-            _ => false,
+            _ => root.at_last_resort().is_some(),
         };
         self.roots.iter().filter(|(_, root)| is_astray(root)).map(|it| Arc::clone(it.0)).collect()
     }
@@ -76,6 +75,21 @@ impl Graph {
         {
             root.elsewhere = Elsewhere::Asked;
             self.sought.insert(Arc::clone(name));
+        }
+    }
+}
+
+// === impl Root ===
+
+impl Root {
+    /// The listeners that it might have been on, where calls go by the one for all that nobody knows.
+    fn at_last_resort(&self) -> Option<&[Arc<str>]> {
+        match (&self.elsewhere, &self.published) {
+            (Elsewhere::At(Ok(others)), Some(Target::Service(service))) => {
+                let is_last = !others.contains(&service.asked) && service.is_of_all();
+                is_last.then_some(others.as_slice())
+            }
+            _ => None,
         }
     }
 }
@@ -103,6 +117,10 @@ impl Elsewhere {
         let hint = "is the port's protocol named, `http-…` or by `appProtocol`?";
         Lack { reason: format!("{said}; {text} ({hint}){check}").into(), why: first.why }
     }
+}
+
+fn is_any_of(before: &[Arc<str>], found: &[String]) -> bool {
+    before.iter().any(|before| found.iter().any(|found| **found == **before))
 }
 
 /// What a listener leads to.

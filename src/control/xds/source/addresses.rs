@@ -1,41 +1,67 @@
 //! The addresses of a host, for listeners that are bound to them.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, ToSocketAddrs as _},
+};
+
+use tokio::{sync::SemaphorePermit, task::JoinHandle};
 
 use super::names::bound;
+use crate::core::BoxFuture;
 
 /// istiod binds the listener of a service with an address to that, and of one without (headless) one to
 /// each of its pods: any of them has the routes.
 const MOST: usize = 4;
-/// Less than calls wait for a name.
-const WITHIN: Duration = Duration::from_secs(2);
 
-/// What was found out of a name: the listeners that it may be on, or why there are none.
-pub(super) type LookedUp = (String, Result<Vec<String>, String>);
+/// Whoever has it may ask a resolver. It is kept until the resolver has ended.
+pub(super) type Turn = SemaphorePermit<'static>;
+
+/// What a resolver says.
+pub(super) type Found = io::Result<Vec<IpAddr>>;
 
 /// Asks the resolver of the system, as the way to a control plane does.
-pub(super) async fn look_up(name: String, host: String, port: u16) -> LookedUp {
-    let found = tokio::time::timeout(WITHIN, tokio::net::lookup_host((host.as_str(), port))).await;
-    let found = match found {
-        Ok(Ok(found)) => match listeners(found.map(|address| address.ip()), port) {
-            none if none.is_empty() => Err(format!("`{host}` has no address")),
-            found => Ok(found),
-        },
-        Ok(Err(error)) => Err(format!("`{host}` cannot be resolved: {error}")),
-        Err(_) => Err(format!("`{host}` cannot be resolved within {WITHIN:?}")),
-    };
-    (name, found)
+pub(super) fn system(host: String, port: u16, turn: Turn) -> BoxFuture<Found> {
+    let asked = beside(turn, move || -> Found {
+        let found = (host.as_str(), port).to_socket_addrs()?;
+        Ok(found.map(|address| address.ip()).collect())
+    });
+    Box::pin(async move {
+        match asked.await {
+            Ok(found) => found,
+            Err(error) => Err(io::Error::other(error)),
+        }
+    })
 }
 
-/// Those of IPv4 first, as istiod does.
-fn listeners(addresses: impl Iterator<Item = IpAddr>, port: u16) -> Vec<String> {
-    let sorted: BTreeSet<IpAddr> = addresses.collect();
+/// Does what blocks a thread. It cannot be ended: who leaves it does not free its turn.
+fn beside<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(turn);
+        done
+    })
+}
+
+/// The listeners at a few of these, those of IPv4 first, as istiod does.
+pub(super) fn listeners(addresses: impl IntoIterator<Item = IpAddr>, port: u16) -> Vec<String> {
+    let sorted: BTreeSet<IpAddr> = addresses.into_iter().collect();
     sorted.into_iter().take(MOST).map(|address| bound(address, port)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
+
     use super::*;
+
+    fn turns() -> &'static Semaphore {
+        Box::leak(Box::new(Semaphore::new(1)))
+    }
 
     #[test]
     fn a_few_listeners_come_of_many_addresses_always_in_one_order() {
@@ -48,9 +74,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_host_that_is_nowhere_is_named() {
-        let (name, found) = look_up("a".into(), "no host".into(), 80).await;
-        assert_eq!(name, "a");
-        assert!(found.unwrap_err().contains("`no host` cannot be resolved"));
+    async fn the_resolver_of_the_system_is_asked_and_gives_its_turn_back() {
+        let turns = turns();
+        for (host, is_found) in [("localhost", true), ("no host", false)] {
+            let turn = turns.acquire().await.unwrap();
+            let found = system(host.to_owned(), 80, turn).await;
+            assert_eq!(found.is_ok_and(|found| !found.is_empty()), is_found, "{host}");
+            assert_eq!(turns.available_permits(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_leaves_a_lookup_does_not_free_its_turn() {
+        let turns = turns();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let turn = turns.acquire().await.unwrap();
+        drop(beside(turn, move || ended.recv()));
+        assert_eq!(turns.available_permits(), 0);
+        end.send(()).unwrap();
+        assert!(turns.acquire().await.is_ok());
     }
 }

@@ -142,6 +142,23 @@ fn the_last_resort_counts_where_no_address_has_a_listener() {
 }
 
 #[test]
+fn who_goes_by_the_last_resort_looks_no_further_while_an_address_is_still_there() {
+    let mut world = asked();
+    world.port_has(&[("*", "passthrough")]);
+    world.found(&["10.0.0.1_8080", "10.0.0.2_8080"]);
+    world.miss(Kind::Listener, "10.0.0.1_8080", "there is none");
+    world.miss(Kind::Listener, "10.0.0.2_8080", "there is none");
+    world.up("passthrough");
+    assert_eq!(world.leads("users:8080"), Some(vec!["passthrough"]));
+    let watched = world.watched();
+    world.found(&["10.0.0.2_8080", "10.0.0.3_8080"]);
+    assert_eq!(world.watched(), watched);
+    assert_eq!(world.graph.astray().len(), 1);
+    world.found(&["10.0.0.3_8080"]);
+    assert!(world.watched().contains(&"LDS 10.0.0.3_8080".to_owned()), "{:?}", world.watched());
+}
+
+#[test]
 fn who_is_nowhere_is_told_of_both_and_of_the_name_of_the_port() {
     let mut world = asked();
     world.miss(Kind::Listener, WILDCARD, "there is none; check the name");
