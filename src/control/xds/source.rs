@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-pub(super) use self::publish::identities;
+pub(super) use self::{context::context, publish::identities};
 use self::{
     leftover::Leftover,
     loads::Reported,
@@ -51,8 +51,6 @@ use crate::{
     core::{Figures, Instant, Plane, earliest},
     discover::{Discover, Publisher},
 };
-
-pub(super) use self::context::context;
 
 /// A control plane that speaks xDS, as a source of a mesh.
 ///
