@@ -76,17 +76,24 @@ impl PathProj<'_> {
         let deadline = self.pinned.as_ref()?.bounds.head?;
         let epoch = self.caller.inner.epoch;
         let ended = (*self.ended).unwrap_or_else(|| epoch.nanos(Instant::now()));
-        if ended < epoch.nanos(deadline) { None } else { self.ended_late(response) }
+        if ended < epoch.nanos(deadline) { None } else { self.ended_late(response.headers()) }
+    }
+
+    /// The same of trailers, which have come now.
+    #[cold]
+    fn trailed_late(&mut self, trailers: &HeaderMap) -> Option<Error> {
+        let deadline = self.pinned.as_ref()?.bounds.head?;
+        if Instant::now() < deadline { None } else { self.ended_late(trailers) }
     }
 
     //= gRPC `statuscodes.md`: DEADLINE_EXCEEDED is the client's, whatever the server has come to
     #[cold]
-    fn ended_late(&mut self, response: &Response<Body>) -> Option<Error> {
+    fn ended_late(&mut self, headers: &HeaderMap) -> Option<Error> {
         // A fault is nobody's word of the deadline.
         if matches!(*self.state, State::Faulty(_)) {
             return None;
         }
-        let code = grpc::status_of(response.headers())?;
+        let code = grpc::status_of(headers)?;
         let name = grpc::name(code).filter(|_| matches!(code, CANCELLED | DEADLINE_EXCEEDED))?;
         Some(self.past_deadline(name))
     }
@@ -144,9 +151,13 @@ impl PathProj<'_> {
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
             && let Some(code) = grpc::status_of(trailers)
-            && self.trailed(response.status(), code, trailers).is_ok()
         {
-            return Step::Again;
+            if let Some(error) = self.trailed_late(trailers) {
+                return Step::Return(Err(error));
+            }
+            if self.trailed(response.status(), code, trailers).is_ok() {
+                return Step::Again;
+            }
         }
         if !matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
             self.throttled_by(&response);

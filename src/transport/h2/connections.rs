@@ -4,7 +4,7 @@ use std::{
     any::Any,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     task::Poll,
 };
@@ -42,6 +42,8 @@ pub(in crate::transport) struct Connections {
     useless: AtomicU64,
     /// The connection attempt that callers wait for together.
     connecting: Mutex<Option<Arc<Attempt>>>,
+    /// The last one took all the requests that it was allowed, which is no loss.
+    spent: AtomicBool,
 }
 
 /// A connection attempt that several callers wait for.
@@ -49,6 +51,8 @@ pub(in crate::transport) struct Connections {
 struct Attempt {
     done: Notify,
     result: OnceLock<Result<(), ConnectError>>,
+    /// How many have waited for it.
+    joined: AtomicU32,
 }
 
 /// The right to one stream.
@@ -176,6 +180,9 @@ fn choose(pool: &Arc<Pool>, now: u64, priority: CallPriority) -> Option<Choice> 
     if h2.streams.is_spent() {
         // This was the last one: who comes next finds another connection.
         pool.h2.remove(&h2.streams);
+        if !pool.h2.is_live() {
+            pool.h2.spent.store(true, SeqCst);
+        }
     }
     if !is_reserved {
         return Some(Choice::Lost);
@@ -199,11 +206,10 @@ pub(in crate::transport) async fn first(
 /// The connection attempt under way, which may end well, whatever the last one met; or a new one, where
 /// one may be made.
 fn begin(pool: &Arc<Pool>, priority: CallPriority) -> Result<Option<Arc<Attempt>>, ConnectError> {
-    let under_way = pool.h2.connecting().clone();
-    if under_way.is_some() {
-        return Ok(under_way);
+    let is_under_way = pool.h2.connecting().is_some();
+    if !is_under_way {
+        pool.dialer.may_dial()?;
     }
-    pool.dialer.may_dial()?;
     Ok(join(pool, priority))
 }
 
@@ -285,11 +291,19 @@ pub(in crate::transport) async fn acquire(
 /// connection is.
 fn join(pool: &Arc<Pool>, priority: CallPriority) -> Option<Arc<Attempt>> {
     let mut connecting = pool.h2.connecting();
-    if let Some(attempt) = &*connecting {
-        return Some(Arc::clone(attempt));
-    }
-    let room = pool.dialer.room(priority, !pool.h2.is_live())?;
-    let attempt = Arc::new(Attempt::default());
+    let room = match &*connecting {
+        Some(attempt) => {
+            // Of one that is given a few requests, no more than these can have it.
+            let is_full = !attempt.joins(pool.dialer.settings.max_requests_per_connection);
+            let room = (is_full && pool.dialer.may_add())
+                .then(|| pool.dialer.room(priority, false))
+                .flatten();
+            let Some(room) = room else { return Some(Arc::clone(attempt)) };
+            room
+        }
+        None => pool.dialer.room(priority, !pool.h2.is_live())?,
+    };
+    let attempt = Arc::new(Attempt { joined: AtomicU32::new(1), ..Attempt::default() });
     *connecting = Some(Arc::clone(&attempt));
     drop(connecting);
     let ending = Ending { pool: Arc::clone(pool), attempt: Arc::clone(&attempt) };
@@ -358,7 +372,7 @@ async fn run(
     let h2 = H2::new(sender, streams, epoch, slots, allowance, life.at());
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
     let driver = Driver::new(halves, &h2.streams, (&pool, berth.era), retire_at, idle, distrusted);
-    if !pool.is_live() {
+    if !pool.is_live() && !pool.h2.spent.swap(false, SeqCst) {
         pool.returned();
     }
     pool.h2.add(&h2);
@@ -391,7 +405,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         // Only now: who comes in between finds the connection.
-        self.pool.h2.connecting().take();
+        self.pool.h2.connecting().take_if(|attempt| Arc::ptr_eq(attempt, &self.attempt));
         if self.attempt.result.get().is_none() {
             let error = ConnectError::new("the connection attempt was given up");
             self.pool.dialer.failed(&error);
@@ -402,6 +416,11 @@ impl Drop for Ending {
 }
 
 impl Attempt {
+    /// Whether one more may wait for a connection that is given so many requests.
+    fn joins(&self, most: Option<u32>) -> bool {
+        most.is_none_or(|most| self.joined.fetch_add(1, SeqCst) < most)
+    }
+
     async fn wait(&self) -> Result<(), ConnectError> {
         loop {
             let done = self.done.notified();

@@ -235,6 +235,24 @@ impl Ads {
         Kind::ALL.into_iter().any(|kind| self.unread.has(kind) && self.is_wanted(kind))
     }
 
+    /// Whether the stream has held for as long as a resource is waited for though an earlier one was cut for what
+    /// could not be read: it does not come again, whatever it was. Told once.
+    pub(crate) fn is_read_again(&mut self, now: Instant) -> bool {
+        let is_over = self.reads_again_at().is_some_and(|at| at <= now);
+        if is_over {
+            self.unread = Unread::default();
+            self.backoff.reset();
+        }
+        is_over
+    }
+
+    fn reads_again_at(&self) -> Option<Instant> {
+        match self.link {
+            Link::Open { since, .. } if self.is_unread() => Some(since + self.timeout),
+            _ => None,
+        }
+    }
+
     /// Whether something of this type is asked for.
     fn is_wanted(&self, kind: Kind) -> bool {
         !self.types[kind as usize].names.is_empty()
@@ -468,6 +486,7 @@ impl Ads {
                 let wanted = Kind::ALL.into_iter().filter(is_wanted);
                 let spared = wanted.filter_map(|kind| self.blame.until(kind)).min();
                 let spared = earliest(spared, self.blame.wake_at());
+                let spared = earliest(spared, self.reads_again_at());
                 earliest(earliest(timer, reply), earliest(settles, spared))
             }
             Link::Closed | Link::Opening | Link::Restarting => None,

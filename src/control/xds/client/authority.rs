@@ -167,6 +167,21 @@ impl<D: Decode> Client<D> {
         }
     }
 
+    /// All that a server says can be read again: it is returned to where it has said something good meanwhile.
+    pub(super) fn read_again(&mut self, server: ServerId) {
+        self.reached(server);
+        for authority in 0..self.authorities.len() {
+            let is_of = |(kind, name): &(Kind, Arc<str>)| {
+                let entry = self.entries[*kind as usize].get(name);
+                let good = entry.and_then(|entry| entry.good.as_ref());
+                good.is_some_and(|good| good.server == server && good.cached.is_none())
+            };
+            if self.names(authority).iter().any(is_of) {
+                self.return_to(authority, server);
+            }
+        }
+    }
+
     /// A server has sent something good: those after it are not needed.
     pub(super) fn return_to(&mut self, authority: usize, server: ServerId) {
         let of = &mut self.authorities[authority];

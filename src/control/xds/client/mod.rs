@@ -413,6 +413,9 @@ impl<D: Decode> Client<D> {
             if self.servers[at].ads.settled(now) {
                 self.reached(server);
             }
+            if self.servers[at].ads.is_read_again(now) {
+                self.read_again(server);
+            }
             while let Some(kind) = self.servers[at].ads.outlived(now) {
                 self.asked_again(server, kind);
             }

@@ -30,6 +30,8 @@ const LONGEST: Duration = Duration::from_secs(5 * 60);
 const LONGEST_OF_NONE: Duration = Duration::from_secs(60);
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+/// The turns that lookups take that nobody waits for: the others are there for calls.
+static AGAIN: Semaphore = Semaphore::const_new(AT_ONCE / 2);
 
 /// The listeners that a name may be on, or why there are none.
 type Listeners = Result<Vec<String>, String>;
@@ -99,7 +101,7 @@ impl Lookups {
     /// told at once.
     pub(super) fn seek(&mut self, now: Instant, name: &Arc<str>, host: String, port: u16) {
         if !self.names.get(name).is_some_and(|asked| asked.is_running) {
-            return self.begin(now, name, host, port);
+            return self.begin(now, name, (host, port), false);
         }
         let Some(asked) = self.names.get_mut(name) else { return };
         asked.is_wanted = true;
@@ -113,7 +115,7 @@ impl Lookups {
     pub(super) fn again(&mut self, now: Instant, name: &Arc<str>, host: String, port: u16) {
         let waits = |asked: &Asked| asked.is_running || now < asked.due;
         if !self.names.get(name).is_some_and(waits) {
-            self.begin(now, name, host, port);
+            self.begin(now, name, (host, port), true);
         }
     }
 
@@ -156,7 +158,7 @@ impl Lookups {
         }
     }
 
-    fn begin(&mut self, now: Instant, name: &Arc<str>, host: String, port: u16) {
+    fn begin(&mut self, now: Instant, name: &Arc<str>, place: (String, u16), is_again: bool) {
         let asked = self.names.entry(Arc::clone(name)).or_insert_with(|| Asked {
             is_running: false,
             is_wanted: true,
@@ -166,7 +168,7 @@ impl Lookups {
         });
         asked.is_running = true;
         let (resolver, tell) = (self.resolver.clone(), self.tell.clone());
-        let task = self.tasks.spawn(look_up(resolver, Arc::clone(name), host, port, tell));
+        let task = self.tasks.spawn(look_up(resolver, Arc::clone(name), place, is_again, tell));
         self.running.insert(task.id(), Arc::clone(name));
     }
 
@@ -192,15 +194,21 @@ impl Lookups {
     }
 }
 
-/// Lives until the resolver has ended; what takes longer than calls wait is told as not found meanwhile.
+/// Lives until the resolver has ended; what takes longer than calls wait is told as not found meanwhile. Nobody
+/// waits for one that is done again, and what is known stays until it has ended.
 async fn look_up(
     resolver: Resolver,
     name: Arc<str>,
-    host: String,
-    port: u16,
+    (host, port): (String, u16),
+    is_again: bool,
     tell: UnboundedSender<Told>,
 ) {
     let found = async {
+        let _again = if is_again {
+            Some(AGAIN.acquire().await.map_err(|error| error.to_string())?)
+        } else {
+            None
+        };
         let turn = resolver.turns.acquire().await.map_err(|error| error.to_string())?;
         match (resolver.resolve)(host.clone(), port, turn).await {
             Ok(found) if found.is_empty() => Err(format!("`{host}` has no address")),
@@ -209,7 +217,13 @@ async fn look_up(
         }
     };
     let mut found = pin!(found);
-    let found = match tokio::time::timeout(WITHIN, found.as_mut()).await {
+    let in_time = async {
+        if is_again {
+            return Ok(found.as_mut().await);
+        }
+        tokio::time::timeout(WITHIN, found.as_mut()).await
+    };
+    let found = match in_time.await {
         Ok(found) => found,
         Err(_) => {
             let late = Err(format!("`{host}` cannot be resolved within {WITHIN:?}"));

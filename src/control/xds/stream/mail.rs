@@ -64,8 +64,9 @@ impl<R> Teller<R> {
             drop(waiting);
             return drop(batch);
         }
-        waiting.add(batch);
+        let replaced = waiting.add(batch);
         drop(waiting);
+        drop(replaced);
         self.0.news.notify_one();
     }
 }
@@ -130,11 +131,12 @@ impl<R> Waiting<R> {
     }
 
     /// What comes later is told with what waits, in place of what that says otherwise. As many steps as it has
-    /// itself.
-    fn add(&mut self, later: Batch<R>) {
+    /// itself. What is replaced is for whoever calls this to drop, without the lock.
+    fn add(&mut self, later: Batch<R>) -> Vec<Told<R>> {
+        let mut replaced = Vec::new();
         let Some(batch) = &mut self.batch else {
             self.batch = Some(later);
-            return;
+            return replaced;
         };
         let all = &mut self.told;
         let places = self.places.get_or_insert_with(|| {
@@ -151,7 +153,7 @@ impl<R> Waiting<R> {
             // What is wrong beside a last good one says nothing of that one.
             let whole = before.whole.filter(|_| !is_ambient(&told));
             for at in whole.into_iter().chain(before.ambient) {
-                all[at] = None;
+                replaced.extend(all[at].take());
             }
             if !is_ambient(&told) {
                 places.insert(key, Places::default());
@@ -169,6 +171,7 @@ impl<R> Waiting<R> {
         batch.cache = later.cache.or_else(|| batch.cache.take());
         batch.lost = later.lost.or_else(|| batch.lost.take());
         batch.working.extend(later.working);
+        replaced
     }
 }
 

@@ -126,7 +126,7 @@ impl Way {
     }
 
     /// A stream has ended so. What was shown is not shown again if it was not believed.
-    fn ended(&self, status: &Status) {
+    pub(super) fn ended(&self, status: &Status) {
         if status.code() == Code::Unauthenticated {
             self.access_tokens.forget();
         }

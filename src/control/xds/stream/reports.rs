@@ -260,10 +260,14 @@ async fn run(
     tell: Box<dyn Fn(Event) + Send + Sync>,
 ) {
     let live = pin!(live(&way, body, &*tell));
-    if let Either::Right((Ok(said), live)) = select(live, finished).await {
-        drop(tokio::time::timeout(FLUSH, live).await);
-        drop(said);
-        return;
+    match select(live, finished).await {
+        Either::Right((Ok(said), live)) => {
+            drop(tokio::time::timeout(FLUSH, live).await);
+            drop(said);
+            return;
+        }
+        Either::Left((Err(status), _)) => way.ended(&status),
+        Either::Left((Ok(()), _)) | Either::Right((Err(_), _)) => {}
     }
     tell(Event::Closed);
 }

@@ -104,3 +104,24 @@ fn a_type_that_nobody_wants_any_more_holds_nothing_up() {
     bed.cut(0);
     assert!(wait(&mut bed) < 1.3);
 }
+
+/// What was too large was an update, and the plane has mended it: what it has said before it does not say again.
+#[test]
+fn a_server_that_does_not_repeat_what_is_held_is_returned_to_when_its_stream_holds() {
+    let mut bed = Bed::new(settings(Mode::Delta, Features::default(), 2));
+    bed.watch(LDS, "l");
+    bed.watch(CDS, "c");
+    bed.message(0, one(Mode::Delta, LDS, "l", "v1"));
+    bed.message(0, one(Mode::Delta, CDS, "c", "v1"));
+    bed.cut(0);
+    bed.watch(CDS, "d");
+    bed.message(1, one(Mode::Delta, CDS, "d", "second"));
+    assert_eq!(bed.client.authorities[0].active(), Some(ServerId(1)));
+    wait(&mut bed);
+    bed.message(0, one(Mode::Delta, CDS, "c", "v2"));
+    assert_eq!(bed.client.authorities[0].active(), Some(ServerId(1)));
+    bed.pass(Duration::from_secs(16));
+    assert_eq!(bed.client.authorities[0].active(), Some(ServerId(0)));
+    bed.cut(0);
+    assert!(wait(&mut bed) < 1.3);
+}

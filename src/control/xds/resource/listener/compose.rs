@@ -164,7 +164,7 @@ fn of_route(own: &[&HttpFilter], route: &Route) -> config::Route {
                 Some(Override::More(levels)) => {
                     add(target, levels, filter, &steps, &more);
                 }
-                Some(said) => change(target, said, filter, &steps, route),
+                Some(said) => change(target, said, filter, (&steps, &more), route),
                 None => {}
             }
         }
@@ -225,7 +225,7 @@ fn change(
     target: &mut WeightedCluster,
     said: &Override,
     filter: &HttpFilter,
-    steps: &[Filter],
+    (steps, reserved): (&[Filter], &Range<usize>),
     route: &Route,
 ) {
     let mut left: Vec<Filter> = match said {
@@ -237,6 +237,10 @@ fn change(
         Override::Disabled | Override::Enabled => Vec::new(),
     };
     for (place, step) in steps.iter().enumerate() {
+        if reserved.contains(&place) {
+            // That is another cluster's.
+            continue;
+        }
         let mut changed = FilterOverride::default();
         let same = left.iter().position(|own| own.name() == step.name());
         match (said, same) {

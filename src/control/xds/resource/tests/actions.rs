@@ -125,6 +125,11 @@ pub(super) fn abort(status: u32) -> HttpFault {
     }
 }
 
+fn on() -> Any {
+    use envoy_types::pb::envoy::config::route::v3::FilterConfig;
+    pack_any(FilterConfig::default())
+}
+
 pub(super) fn off() -> Any {
     pack_any(FilterConfig { disabled: true, ..FilterConfig::default() })
 }
@@ -438,6 +443,8 @@ fn what_levels_say_of_header_mutations_adds_up_in_order() {
         let action = weighted(|list| {
             list.clusters[1].typed_per_filter_config = edits("cluster");
             list.clusters[1].typed_per_filter_config.insert("fault".into(), pack_any(abort(418)));
+            // It says nothing of its own, and has nothing of the other's.
+            list.clusters[0].typed_per_filter_config.insert("edit".into(), on());
         });
         let (service, left_out, notes) = leveled(
             vec![("edit", pack_any(own)), ("fault", pack_any(abort(503)))],
