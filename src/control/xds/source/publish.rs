@@ -74,6 +74,11 @@ pub(super) enum Silent {
     Told,
 }
 
+/// What reports call a service: as the mesh does, without case.
+fn of_service(name: &str) -> String {
+    format!("service {}", name.to_ascii_lowercase())
+}
+
 /// Why a cluster is refused of which its control plane says nothing of TLS, though it may have been told
 /// to.
 const SILENT: &str = "whether its connections are plaintext or not is not told: to clients of gRPC istiod leaves \
@@ -196,17 +201,17 @@ impl Publish {
             Do::Service { name, target: Service { listener, routes, authority, .. } } => {
                 if let Some(host) = listener.host(&routes, &authority) {
                     if let Some(reason) = listener.lacks(host) {
-                        publisher.refused(format!("service {name}"), &*reason);
+                        publisher.refused(of_service(&name), &*reason);
                         return Err(reason);
                     }
                     let left_out = listener.left_out(host).join("; ");
-                    publisher.noted(format!("service {name}"), left_out);
+                    publisher.noted(of_service(&name), left_out);
                     let published = publisher.service(&name, self.service(&listener, host));
                     published.map_err(|errors| errors.to_string())?;
                 }
             }
             Do::NoService { name, lack: Lack { reason, why } } => {
-                publisher.noted(format!("service {name}"), "");
+                publisher.noted(of_service(&name), "");
                 match why {
                     Why::Absent => publisher.unknown(&name, &*reason),
                     Why::Away => publisher.unavailable(&name, &*reason),
@@ -216,7 +221,7 @@ impl Publish {
             }
             Do::RemoveService(name) => {
                 publisher.remove_service(&name);
-                publisher.noted(format!("service {name}"), "");
+                publisher.noted(of_service(&name), "");
             }
         }
         Ok(())
