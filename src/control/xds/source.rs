@@ -149,7 +149,7 @@ impl Xds {
     /// `xds:///users.prod:8080`, or `xds://authority/users.prod` for a name of another authority
     /// (gRFC A47). Without it a service is asked for by the name that is called.
     ///
-    /// In [`Dialect::Envoy`] what begins with `xds:` names the listener alone (`xds:///listener_0`), and the
+    /// In [`Dialect::Envoy`](super::Dialect::Envoy) what begins with `xds:` names the listener alone (`xds:///listener_0`), and the
     /// virtual host is that of the service's own name; of a name without `xds:` it is that of this name.
     pub fn service(mut self, name: &str, target: &str) -> Self {
         self.names.add(name, target);
@@ -197,7 +197,7 @@ impl Xds {
     /// Whether a cluster is meant to be plaintext of which istiod says nothing else. Default: false, and
     /// such a cluster is refused.
     ///
-    /// It is of istiod in its dialect for clients of gRPC alone ([`Dialect::Proxyless`]), which leaves the
+    /// It is of istiod in its dialect for clients of gRPC alone ([`Dialect::Proxyless`](super::Dialect::Proxyless)), which leaves the
     /// TLS modes `SIMPLE` and `MUTUAL` of a `DestinationRule` out: the cluster looks as if it were
     /// plaintext. What the code says of a cluster's security counts before it. Clusters that are
     /// plaintext by it are told by [`Mesh::describe`](crate::Mesh::describe) and
