@@ -467,7 +467,10 @@ async fn a_port_whose_protocol_has_no_name_is_found_at_the_address_of_its_host()
     assert_eq!(response.body(), "sniffed");
     // Who is at the wildcard is asked for there alone.
     assert_eq!(body(&mesh).await.unwrap(), "sniffed");
-    // On a port where nothing is, neither at the wildcard nor at the address.
+    // On a port where nothing is, neither at the wildcard nor at the address; the plane says so.
+    for name in ["0.0.0.0_8081", "127.0.0.1_8081", "::1_8081"] {
+        pod.agent.fail(LDS, name, 5, "there is none");
+    }
     let error = patience(fetch(&mesh.http(), get("http://localhost:8081/"))).await.unwrap_err();
     let told = error.chain();
     assert!(told.contains("0.0.0.0_8081") && told.contains("_8081` of its address"), "{told}");
