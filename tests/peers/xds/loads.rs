@@ -411,6 +411,10 @@ async fn the_server_gets_the_clusters_that_it_wants_as_often_and_as_finely_as_it
     let clients = ["one", "two", "quiet"].map(|name| mesh.client(name).unwrap());
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
+    // What is called before its cluster is reported is counted by nobody.
+    for client in &clients {
+        patience(fetch(client, h2("/"))).await.unwrap();
+    }
     let calling = tokio::spawn(async move {
         let mut made: u64 = 0;
         while !stopped.load(SeqCst) {
@@ -445,7 +449,8 @@ async fn the_server_gets_the_clusters_that_it_wants_as_often_and_as_finely_as_it
     patience(mesh.shutdown(Duration::from_secs(1))).await;
     let issued = |loads: &Loads| ["one", "two"].map(|name| loads.sums(name)[0]);
     loads.until("the last ones", |loads| issued(loads).iter().all(|it| *it >= made)).await;
-    assert_eq!(issued(&loads), [made; 2]);
+    let issued = issued(&loads);
+    assert!(issued.iter().all(|it| (made..=made + 1).contains(it)), "{issued:?} of {made}");
     assert!(loads.lines().iter().all(|line| line.stream == 1));
 }
 
@@ -456,7 +461,7 @@ async fn each_reports_by_locality_what_became_of_its_calls() {
     let resources = reported("greeter", &[], &[("z1", good.socket()), ("z2", bad.socket())]);
     let mut bed = Bed::start(&everybody(), &resources).await;
     // C-core reports no more often than that.
-    want(&bed.plane, &json!({"clusters": ["greeter"], "loadReportingInterval": "1s"}));
+    want(&bed.plane, &all("1s", false));
     // Envoy counts from the interval on that begins after it was asked.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     for (who, outcomes) in bed.call(Calls::of(60)).await {
