@@ -172,6 +172,8 @@ fn xds(port: u16, how: How, token: &Path, roots: &Path) -> Xds {
         .istiod(format!("localhost:{port}"))
         .token_file(token)
         .roots_file(roots)
+        // For the secret `default`, which istiod names for endpoints of the mesh.
+        .certificates_dir(token.parent().unwrap())
         .ip([10, 0, 0, 1].into())
         .pod("orders-1")
         .namespace("prod")
