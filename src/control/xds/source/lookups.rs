@@ -47,6 +47,8 @@ type Resolve = Arc<dyn Fn(String, u16, Turn) -> BoxFuture<Found> + Send + Sync>;
 struct Resolver {
     resolve: Resolve,
     turns: &'static Semaphore,
+    /// Those of lookups that are done again.
+    again: &'static Semaphore,
 }
 
 /// A name that is looked up, or has been.
@@ -82,7 +84,7 @@ pub(super) struct Lookups {
 impl Lookups {
     /// By the resolver of the system.
     pub(super) fn new() -> Self {
-        Self::by(Resolver { resolve: Arc::new(system), turns: &TURNS })
+        Self::by(Resolver { resolve: Arc::new(system), turns: &TURNS, again: &AGAIN })
     }
 
     fn by(resolver: Resolver) -> Self {
@@ -205,7 +207,7 @@ async fn look_up(
 ) {
     let found = async {
         let _again = if is_again {
-            Some(AGAIN.acquire().await.map_err(|error| error.to_string())?)
+            Some(resolver.again.acquire().await.map_err(|error| error.to_string())?)
         } else {
             None
         };

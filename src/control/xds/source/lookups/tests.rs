@@ -27,8 +27,9 @@ where
             answer.await
         })
     });
-    let turns = Box::leak(Box::new(Semaphore::new(AT_ONCE)));
-    (Lookups::by(Resolver { resolve, turns }), log)
+    let permits = |count| -> &'static Semaphore { Box::leak(Box::new(Semaphore::new(count))) };
+    let (turns, again) = (permits(AT_ONCE), permits(AT_ONCE / 2));
+    (Lookups::by(Resolver { resolve, turns, again }), log)
 }
 
 fn addresses(last: &[u8]) -> Found {
@@ -107,7 +108,9 @@ async fn a_resolver_that_hangs_has_a_few_hosts_and_each_once() {
             lookups.again(Instant::now(), name, name.to_string(), 80);
         }
     };
-    ask(&mut lookups);
+    for name in &names {
+        lookups.seek(Instant::now(), name, name.to_string(), 80);
+    }
     assert_eq!(next(&mut lookups).await, None);
     tokio::time::advance(WITHIN).await;
     let mut late = 0;
@@ -139,6 +142,26 @@ async fn a_resolver_that_hangs_has_a_few_hosts_and_each_once() {
     assert_eq!((found, log.lock().unwrap().len()), (100, 100));
     assert!(lookups.running.is_empty() && lookups.tasks.is_empty());
     assert!(lookups.names.contains_key(&names[0]) && !lookups.names.contains_key(&names[1]));
+}
+
+/// Those that are looked up again leave turns to calls, and what is known of them stays meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_first_lookup_does_not_wait_for_those_that_are_done_again() {
+    let (mut lookups, log) = resolver(std::future::pending::<Found>);
+    for at in 0..20 {
+        let name: Arc<str> = format!("n{at}:80").into();
+        lookups.again(Instant::now(), &name, name.to_string(), 80);
+    }
+    assert_eq!(next(&mut lookups).await, None);
+    let begun = log.lock().unwrap().len();
+    assert_eq!(begun, AT_ONCE / 2);
+    lookups.seek(Instant::now(), &"new:80".into(), "new".to_owned(), 80);
+    assert_eq!(next(&mut lookups).await, None);
+    assert_eq!(log.lock().unwrap().last().unwrap().1, "new");
+    tokio::time::advance(WITHIN).await;
+    let (name, found) = next(&mut lookups).await.unwrap();
+    assert!(&*name == "new:80" && found.is_err());
+    assert_eq!(next(&mut lookups).await, None, "nobody waits for the others");
 }
 
 #[tokio::test(start_paused = true)]
