@@ -44,10 +44,7 @@ async fn no_reachable_endpoint_is_unavailable() {
 
 #[tokio::test]
 async fn no_endpoint_at_all_is_unavailable() {
-    let mesh = Mesh::builder()
-        .endpoints("greeter.prod", Vec::<Endpoint>::new())
-        .build()
-        .unwrap();
+    let mesh = Mesh::builder().endpoints("greeter.prod", Vec::<Endpoint>::new()).build().unwrap();
     let status = status_of(&mesh, "greeter.prod").await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
