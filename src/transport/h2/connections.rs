@@ -4,7 +4,7 @@ use std::{
     any::Any,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     task::Poll,
 };
@@ -40,8 +40,8 @@ pub(in crate::transport) struct Connections {
     slots: Arc<Slots>,
     /// Connections that ended before a stream was begun on them, and not by this side.
     useless: AtomicU64,
-    /// The connection attempt that callers wait for together.
-    connecting: Mutex<Option<Arc<Attempt>>>,
+    /// The connection attempts under way, the newest last: callers wait for it together.
+    connecting: Mutex<Vec<Arc<Attempt>>>,
     /// The last one took all the requests that it was allowed, which is no loss.
     spent: AtomicBool,
 }
@@ -51,8 +51,6 @@ pub(in crate::transport) struct Connections {
 struct Attempt {
     done: Notify,
     result: OnceLock<Result<(), ConnectError>>,
-    /// How many have waited for it.
-    joined: AtomicU32,
 }
 
 /// The right to one stream.
@@ -82,8 +80,15 @@ impl Connections {
         self.list.load().iter().any(|h2| h2.is_live())
     }
 
-    fn connecting(&self) -> MutexGuard<'_, Option<Arc<Attempt>>> {
+    fn connecting(&self) -> MutexGuard<'_, Vec<Arc<Attempt>>> {
         self.connecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether more callers wait than so many connections may be given requests.
+    fn are_too_few(&self, connections: usize, most: Option<u32>) -> bool {
+        most.is_some_and(|most| {
+            u64::from(self.slots.waiting()) > u64::from(most).saturating_mul(connections as u64)
+        })
     }
 
     fn add(&self, h2: &H2) {
@@ -206,8 +211,7 @@ pub(in crate::transport) async fn first(
 /// The connection attempt under way, which may end well, whatever the last one met; or a new one, where
 /// one may be made.
 fn begin(pool: &Arc<Pool>, priority: CallPriority) -> Result<Option<Arc<Attempt>>, ConnectError> {
-    let is_under_way = pool.h2.connecting().is_some();
-    if !is_under_way {
+    if pool.h2.connecting().is_empty() {
         pool.dialer.may_dial()?;
     }
     Ok(join(pool, priority))
@@ -287,24 +291,24 @@ pub(in crate::transport) async fn acquire(
     }
 }
 
-/// Joins the connection attempt under way, or starts one, if there is room for it: there is where no
-/// connection is.
+/// Joins the newest connection attempt under way, or starts one, if there is room for it: there is where
+/// no connection is.
 fn join(pool: &Arc<Pool>, priority: CallPriority) -> Option<Arc<Attempt>> {
     let mut connecting = pool.h2.connecting();
-    let room = match &*connecting {
-        Some(attempt) => {
-            // Of one that is given a few requests, no more than these can have it.
-            let is_full = !attempt.joins(pool.dialer.settings.max_requests_per_connection);
-            let room = (is_full && pool.dialer.may_add())
+    let room = match connecting.last() {
+        Some(newest) => {
+            // Of connections that are given a few requests each, there are to be enough for all who wait.
+            let most = pool.dialer.settings.max_requests_per_connection;
+            let room = (pool.h2.are_too_few(connecting.len(), most) && pool.dialer.may_add())
                 .then(|| pool.dialer.room(priority, false))
                 .flatten();
-            let Some(room) = room else { return Some(Arc::clone(attempt)) };
+            let Some(room) = room else { return Some(Arc::clone(newest)) };
             room
         }
         None => pool.dialer.room(priority, !pool.h2.is_live())?,
     };
-    let attempt = Arc::new(Attempt { joined: AtomicU32::new(1), ..Attempt::default() });
-    *connecting = Some(Arc::clone(&attempt));
+    let attempt = Arc::<Attempt>::default();
+    connecting.push(Arc::clone(&attempt));
     drop(connecting);
     let ending = Ending { pool: Arc::clone(pool), attempt: Arc::clone(&attempt) };
     let made = connect(ending, Berth::new(room, pool), pool.dialer.dialing());
@@ -405,7 +409,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         // Only now: who comes in between finds the connection.
-        self.pool.h2.connecting().take_if(|attempt| Arc::ptr_eq(attempt, &self.attempt));
+        self.pool.h2.connecting().retain(|attempt| !Arc::ptr_eq(attempt, &self.attempt));
         if self.attempt.result.get().is_none() {
             let error = ConnectError::new("the connection attempt was given up");
             self.pool.dialer.failed(&error);
@@ -416,11 +420,6 @@ impl Drop for Ending {
 }
 
 impl Attempt {
-    /// Whether one more may wait for a connection that is given so many requests.
-    fn joins(&self, most: Option<u32>) -> bool {
-        most.is_none_or(|most| self.joined.fetch_add(1, SeqCst) < most)
-    }
-
     async fn wait(&self) -> Result<(), ConnectError> {
         loop {
             let done = self.done.notified();

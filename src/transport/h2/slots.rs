@@ -152,6 +152,11 @@ impl Slots {
         self.waiters.load(SeqCst) > 0
     }
 
+    /// How many wait for a stream.
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiters.load(SeqCst)
+    }
+
     pub(super) fn wait(&self) -> Waiting<'_> {
         self.waiters.fetch_add(1, SeqCst);
         Waiting(self)
