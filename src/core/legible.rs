@@ -1,4 +1,4 @@
-//! Lines of reports: one line each, whatever a control plane has named things.
+//! Lines of reports and events: one line each, whatever a control plane has named things.
 
 use std::fmt::{Arguments, Formatter, Result, Write};
 

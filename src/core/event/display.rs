@@ -1,17 +1,14 @@
 //! Each event in one line, for logs.
 
-use std::{
-    fmt::{self, Write as _},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use super::Event;
-use crate::core::ErrorKind;
+use crate::core::{ErrorKind, legible};
 
 impl fmt::Display for Event {
     /// One line: whom it is about, what happened, and why.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Line(f), "{}", Said(self))
+        legible::part(f, format_args!("{}", Said(self)))
     }
 }
 
@@ -21,25 +18,6 @@ struct Said<'a>(&'a Event);
 impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.say(f)
-    }
-}
-
-/// One line, whatever is written: a control plane may name things as it likes.
-struct Line<'a, 'b>(&'a mut fmt::Formatter<'b>);
-
-impl fmt::Write for Line<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !text.contains(char::is_control) {
-            return self.0.write_str(text);
-        }
-        for letter in text.chars() {
-            if letter.is_control() {
-                write!(self.0, "{}", letter.escape_debug())?;
-            } else {
-                self.0.write_char(letter)?;
-            }
-        }
-        Ok(())
     }
 }
 
