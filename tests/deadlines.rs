@@ -9,12 +9,16 @@
 mod support;
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tower_mesh::{Body, Call, ErrorKind, Event, Mesh, Phase, Retry, config};
 
 use support::{
@@ -226,6 +230,80 @@ async fn what_a_server_ends_at_the_deadline_has_met_the_deadline() {
     // Before it, or with another word, it is the server's.
     for (code, is_late) in [(1, false), (4, false), (5, true), (14, true)] {
         let status = ended_with(code, is_late).await;
+        assert_eq!((status.code() as i32, status.message()), (code, ""), "{is_late}");
+    }
+}
+
+/// Who bounds a call by 2 s.
+#[derive(Clone, Copy)]
+enum Bound {
+    /// Its caller, to the end of its trailers.
+    Call,
+    /// Its service, to its head.
+    Service,
+}
+
+/// What such a call comes to that may be retried: its head has come, says nothing, and is held back for the
+/// trailers, by which the endpoint ends it with this code at its deadline, or before.
+async fn trailed_with(code: i32, bound: Bound, is_late: bool) -> tonic::Status {
+    const BOUND: Duration = Duration::from_secs(2);
+    const LEFT: Duration = Duration::from_millis(1);
+    let leaves = Leaves::new(1);
+    let mesh = leaves.mesh(move |_, _| async move {
+        if is_late {
+            tokio::time::sleep(BOUND - LEFT).await;
+        }
+        let trailers = futures_util::stream::once(async move {
+            if is_late {
+                at_once_after(LEFT).await;
+            }
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", code.into());
+            Ok::<_, Infallible>(Frame::<Bytes>::trailers(trailers))
+        });
+        Ok(http::Response::new(Body::new(StreamBody::new(trailers))))
+    });
+    let mesh = mesh.service(SERVICE, |s| {
+        let s = s.retry(Retry::idempotent());
+        if matches!(bound, Bound::Service) { s.timeout(BOUND) } else { s }
+    });
+    let mesh = mesh.build().unwrap();
+    let mut client = GreeterClient::new(mesh.client(SERVICE).unwrap());
+    let mut request = tonic::Request::new(HelloRequest::default());
+    if matches!(bound, Bound::Call) {
+        request.extensions_mut().insert(Call::new().timeout(BOUND));
+    }
+    let start = tokio::time::Instant::now();
+    let status = client.say_hello(request).await.unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), if is_late { 2 } else { 0 }, "{status}");
+    assert_eq!(leaves.total(), 1);
+    status
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_ends_in_trailers_at_the_deadline_has_met_the_deadline() {
+    for (code, name) in [(1, "CANCELLED"), (4, "DEADLINE_EXCEEDED")] {
+        let status = trailed_with(code, Bound::Service, true).await;
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+        let text = status.message();
+        assert!(text.contains("the deadline of the call passed: 2s"), "{text}");
+        assert!(text.contains(&format!("the endpoint ended it with {name}")), "{text}");
+        // No body goes on behind the bound of the call.
+        let status = trailed_with(code, Bound::Call, true).await;
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+        let text = status.message();
+        assert!(text.contains("the deadline of the call passed: 2s"), "{text}");
+    }
+    // Before it, or with another word, it is the server's.
+    for (code, bound, is_late) in [
+        (1, Bound::Service, false),
+        (4, Bound::Service, false),
+        (1, Bound::Call, false),
+        (4, Bound::Call, false),
+        (5, Bound::Service, true),
+        (14, Bound::Service, true),
+    ] {
+        let status = trailed_with(code, bound, is_late).await;
         assert_eq!((status.code() as i32, status.message()), (code, ""), "{is_late}");
     }
 }
