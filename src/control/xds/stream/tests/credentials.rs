@@ -12,8 +12,14 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{super::google::AccessTokens, *};
-use crate::control::xds::bootstrap::{CallCredentials, CallCreds, Google};
+use super::{
+    super::{Report, google::AccessTokens},
+    *,
+};
+use crate::{
+    control::xds::bootstrap::{CallCredentials, CallCreds, Google},
+    core::{Load, Loads},
+};
 
 const PATH: &str = "GET /computeMetadata/v1/instance/service-accounts/default/token HTTP/1.1\r\n";
 
@@ -67,6 +73,30 @@ async fn plane_at(dir: &tempfile::TempDir) -> AdsServer {
     plane
 }
 
+/// A cluster that has counted nothing.
+struct Idle;
+
+impl Loads for Idle {
+    fn id(&self) -> usize {
+        0
+    }
+
+    fn begin(&self, _metrics: &[String]) {}
+
+    fn end(&self) {}
+
+    fn take(&self) -> Load {
+        Load::default()
+    }
+}
+
+/// What this stream of load reports shows.
+async fn shown_for_loads(plane: &AdsServer, stream: u64) -> HeaderValue {
+    let first = |plane: &AdsServer| plane.load_reports().into_iter().find(|it| it.stream == stream);
+    within(plane.until(|plane| first(plane).is_some())).await;
+    first(plane).unwrap().headers["authorization"].clone()
+}
+
 /// What the stream that is begun next shows.
 async fn shown_next(plane: &AdsServer) -> HeaderValue {
     within(plane.until(|plane| !plane.requests().is_empty())).await;
@@ -100,6 +130,28 @@ async fn an_access_token_is_shown_as_long_as_it_is_believed() {
     assert!(why.contains("it is revoked") && !why.contains("Bearer"), "{why}");
     plane.refuse(None);
     assert_ne!(shown_next(&plane).await, "Bearer one");
+}
+
+/// Streams of load reports show what the others show.
+#[tokio::test]
+async fn an_access_token_that_is_refused_for_load_reports_is_not_shown_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let plane = plane_at(&dir).await;
+    let machine = Machine::with(&[("one", 3600), ("two", 3600)]).await;
+    let mut server = plain(&plane);
+    server.call_creds.push(CallCreds::Google(machine.google.clone()));
+    let mut mesh = Mesh::to([server]);
+    mesh.watch(Kind::Cluster, "a");
+    mesh.gets(Kind::Cluster, "a").await;
+    let (cluster, service) = ("a".into(), "".into());
+    let report = Report { cluster, service, metrics: Vec::new(), loads: Arc::new(Idle) };
+    mesh.subscriber.report(report);
+    assert_eq!(shown_for_loads(&plane, 1).await, "Bearer one");
+    assert_eq!(machine.asked().len(), 1);
+    plane.cut_loads(16, "it is revoked");
+    assert_eq!(shown_for_loads(&plane, 2).await, "Bearer two");
+    // The other stream goes on.
+    assert_eq!((plane.streams(), plane.streams_begun()), (1, 1));
 }
 
 /// Google's server has a new one by then.
