@@ -54,7 +54,8 @@ use envoy_types::pb::{
     },
     google::protobuf::{Any, Duration as PbDuration, Struct, UInt32Value, Value, value},
 };
-use prost::{Message, Name};
+use envoy_types::util::pack_any;
+use prost::Message;
 use tower_mesh::{
     Mesh,
     control::xds::{Bootstrap, Dialect, Xds},
@@ -69,18 +70,14 @@ const SERVER: &str = "spiffe://cluster.local/ns/prod/sa/users";
 const CLIENT: &str = "spiffe://cluster.local/ns/prod/sa/orders";
 const SNI: &str = "outbound_.8080_._.users.prod.svc.cluster.local";
 
-fn packed<M: Message + Name>(message: &M) -> Any {
-    Any { type_url: M::type_url(), value: message.encode_to_vec() }
-}
-
 fn ads() -> Option<ConfigSource> {
     let specifier = ConfigSourceSpecifier::Ads(AggregatedConfigSource {});
     Some(ConfigSource { config_source_specifier: Some(specifier), ..ConfigSource::default() })
 }
 
 fn manager(routes: &str) -> Any {
-    let router = http_filter::ConfigType::TypedConfig(packed(&Router::default()));
-    packed(&HttpConnectionManager {
+    let router = http_filter::ConfigType::TypedConfig(pack_any(Router::default()));
+    pack_any(HttpConnectionManager {
         stat_prefix: "outbound".into(),
         route_specifier: Some(http_connection_manager::RouteSpecifier::Rds(Rds {
             config_source: ads(),
@@ -220,7 +217,7 @@ fn tls(dialect: Dialect, server: &str) -> TransportSocket {
         sni: SNI.into(),
         ..UpstreamTlsContext::default()
     };
-    socket("envoy.transport_sockets.tls", packed(&context))
+    socket("envoy.transport_sockets.tls", pack_any(context))
 }
 
 fn text(value: &str) -> Value {
@@ -251,7 +248,7 @@ fn cluster(dialect: Dialect, server: &str) -> Resource {
             r#match: criteria,
             transport_socket: Some(socket),
         };
-        let raw = socket("envoy.transport_sockets.raw_buffer", packed(&RawBuffer::default()));
+        let raw = socket("envoy.transport_sockets.raw_buffer", pack_any(RawBuffer::default()));
         pb.transport_socket_matches = vec![
             matched("tlsMode-istio", Some(fields("tlsMode", "istio")), tls(dialect, server)),
             matched("tlsMode-disabled", Some(Struct::default()), raw),

@@ -34,7 +34,8 @@ use envoy_types::pb::{
     },
     google::protobuf::{Any, UInt32Value},
 };
-use prost::{Message, Name};
+use envoy_types::util::pack_any;
+use prost::Message;
 
 /// The type of listeners.
 pub const LDS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -78,7 +79,9 @@ impl Resource {
             route_specifier: Some(http_connection_manager::RouteSpecifier::Rds(rds)),
             http_filters: vec![HttpFilter {
                 name: "router".to_owned(),
-                config_type: Some(http_filter::ConfigType::TypedConfig(packed(&Router::default()))),
+                config_type: Some(http_filter::ConfigType::TypedConfig(
+                    pack_any(Router::default()),
+                )),
                 ..HttpFilter::default()
             }],
             ..HttpConnectionManager::default()
@@ -86,7 +89,7 @@ impl Resource {
         let name = name.into();
         let listener = Listener {
             name: name.clone(),
-            api_listener: Some(ApiListener { api_listener: Some(packed(&manager)) }),
+            api_listener: Some(ApiListener { api_listener: Some(pack_any(manager)) }),
             ..Listener::default()
         };
         Self::of(LDS, name, &listener)
@@ -271,8 +274,4 @@ fn this_stream() -> ConfigSource {
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..ConfigSource::default()
     }
-}
-
-fn packed<M: Message + Name>(message: &M) -> Any {
-    Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }

@@ -47,10 +47,6 @@ use envoy_types::pb::{
 use super::*;
 use crate::config::{ClusterChoice, Filter, HostRewrite, StringMatch, ValueMatch};
 
-fn bool_value(value: bool) -> Option<BoolValue> {
-    Some(BoolValue { value })
-}
-
 fn target(name: &str) -> ClusterWeight {
     ClusterWeight { name: name.into(), weight: wrapped(1), ..ClusterWeight::default() }
 }

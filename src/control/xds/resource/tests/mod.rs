@@ -183,6 +183,10 @@ fn wrapped(value: u32) -> Option<UInt32Value> {
     Some(UInt32Value { value })
 }
 
+fn bool_value(value: bool) -> Option<protobuf::BoolValue> {
+    Some(protobuf::BoolValue { value })
+}
+
 fn seconds(seconds: i64) -> Option<protobuf::Duration> {
     Some(protobuf::Duration { seconds, nanos: 0 })
 }

@@ -58,8 +58,9 @@ use envoy_types::pb::{
     },
     google::protobuf::{Any, BoolValue, Duration, FloatValue, UInt32Value, UInt64Value},
 };
+use envoy_types::util::pack_any;
 
-use super::resources::{Bytes, packed};
+use super::resources::Bytes;
 
 impl Bytes<'_> {
     // === wrappers ===
@@ -112,11 +113,11 @@ impl Bytes<'_> {
     fn policy(&mut self, deeper: usize) -> Any {
         let kinds = if deeper == 0 { 7 } else { 11 };
         match self.below(kinds) {
-            0 => packed(&RoundRobin {
+            0 => pack_any(RoundRobin {
                 slow_start_config: self.slow_start(),
                 locality_lb_config: self.localities(),
             }),
-            1 => packed(&LeastRequest {
+            1 => pack_any(LeastRequest {
                 choice_count: self.number(),
                 active_request_bias: self.double(),
                 slow_start_config: self.slow_start(),
@@ -124,8 +125,8 @@ impl Bytes<'_> {
                 enable_full_scan: self.flag(),
                 ..LeastRequest::default()
             }),
-            2 => packed(&Random { locality_lb_config: self.localities() }),
-            3 => packed(&RingHash {
+            2 => pack_any(Random { locality_lb_config: self.localities() }),
+            3 => pack_any(RingHash {
                 hash_function: i32::from(self.next() % 3),
                 minimum_ring_size: self.long(),
                 maximum_ring_size: self.long(),
@@ -133,19 +134,19 @@ impl Bytes<'_> {
                 locality_weighted_lb_config: self.by_weight(),
                 ..RingHash::default()
             }),
-            4 => packed(&Maglev {
+            4 => pack_any(Maglev {
                 table_size: self.long(),
                 consistent_hashing_lb_config: self.hashing(),
                 locality_weighted_lb_config: self.by_weight(),
             }),
-            5 => packed(&PickFirst { shuffle_address_list: self.often() }),
-            6 => packed(&self.client_weighted()),
-            7 => packed(&WrrLocality { endpoint_picking_policy: self.child(deeper) }),
-            8 => packed(&RandomSubsetting {
+            5 => pack_any(PickFirst { shuffle_address_list: self.often() }),
+            6 => pack_any(self.client_weighted()),
+            7 => pack_any(WrrLocality { endpoint_picking_policy: self.child(deeper) }),
+            8 => pack_any(RandomSubsetting {
                 subset_size: self.number(),
                 child_policy: self.child(deeper),
             }),
-            9 => packed(&OverrideHost {
+            9 => pack_any(OverrideHost {
                 override_host_sources: vec![OverrideHostSource {
                     header: self.text(&["x-endpoint", "", "x y"]),
                     metadata: None,
@@ -153,7 +154,7 @@ impl Bytes<'_> {
                 selected_host_key: None,
                 fallback_policy: self.child(deeper),
             }),
-            _ => packed(&self.subset(deeper)),
+            _ => pack_any(self.subset(deeper)),
         }
     }
 
@@ -392,7 +393,7 @@ impl Bytes<'_> {
     pub(super) fn session(&mut self) -> StatefulSession {
         let state = match self.below(3) {
             0 => None,
-            1 => Some(packed(&CookieBasedSessionState {
+            1 => Some(pack_any(CookieBasedSessionState {
                 cookie: self.often().then(|| Cookie {
                     name: self.text(&["at", "", "a;b"]),
                     ttl: self.time(),
@@ -402,7 +403,7 @@ impl Bytes<'_> {
             })),
             _ => {
                 let name = self.text(&["x-endpoint", "", "x y"]);
-                Some(packed(&HeaderBasedSessionState { name }))
+                Some(pack_any(HeaderBasedSessionState { name }))
             }
         };
         StatefulSession {

@@ -32,8 +32,9 @@ use envoy_types::pb::{
             },
         },
     },
-    google::protobuf::{Any, UInt32Value},
+    google::protobuf::UInt32Value,
 };
+use envoy_types::util::pack_any;
 use prost::{Message, Name};
 
 use crate::control::xds::kind::Kind;
@@ -96,23 +97,23 @@ impl Bytes<'_> {
         };
         let mut filters = Vec::new();
         if self.below(4) == 0 {
-            filters.push(filter("fault", &self.fault()));
+            filters.push(filter("fault", self.fault()));
         }
         if self.below(4) == 0 {
-            filters.push(filter("session", &self.session()));
+            filters.push(filter("session", self.session()));
         }
         if self.below(16) == 0 {
-            filters.push(filter("unknown", &Locality::default()));
+            filters.push(filter("unknown", Locality::default()));
         }
         if self.below(16) > 0 {
-            filters.push(filter("router", &Router::default()));
+            filters.push(filter("router", Router::default()));
         }
         let manager = HttpConnectionManager {
             route_specifier: Some(routes),
             http_filters: filters,
             ..HttpConnectionManager::default()
         };
-        let api_listener = Some(ApiListener { api_listener: Some(packed(&manager)) });
+        let api_listener = Some(ApiListener { api_listener: Some(pack_any(manager)) });
         Listener { name: name.to_owned(), api_listener, ..Listener::default() }.encode_to_vec()
     }
 
@@ -171,7 +172,7 @@ impl Bytes<'_> {
                 let clusters = (0..=self.below(3)).map(|_| self.text(&CLUSTERS)).collect();
                 let custom = cluster::CustomClusterType {
                     name: "envoy.clusters.aggregate".to_owned(),
-                    typed_config: Some(packed(&ClusterConfig { clusters })),
+                    typed_config: Some(pack_any(ClusterConfig { clusters })),
                 };
                 pb.cluster_discovery_type =
                     Some(cluster::ClusterDiscoveryType::ClusterType(custom));
@@ -235,7 +236,7 @@ impl Bytes<'_> {
         };
         TransportSocket {
             name: "tls".to_owned(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(packed(&context))),
+            config_type: Some(transport_socket::ConfigType::TypedConfig(pack_any(context))),
         }
     }
 
@@ -322,11 +323,7 @@ fn this_stream() -> ConfigSource {
     }
 }
 
-pub(super) fn packed<M: Message + Name>(message: &M) -> Any {
-    Any { type_url: M::type_url(), value: message.encode_to_vec() }
-}
-
-fn filter<M: Message + Name>(name: &str, message: &M) -> HttpFilter {
-    let config_type = Some(http_filter::ConfigType::TypedConfig(packed(message)));
+fn filter<M: Message + Name>(name: &str, message: M) -> HttpFilter {
+    let config_type = Some(http_filter::ConfigType::TypedConfig(pack_any(message)));
     HttpFilter { name: name.to_owned(), config_type, ..HttpFilter::default() }
 }

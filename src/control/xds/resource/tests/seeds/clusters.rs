@@ -57,9 +57,9 @@ use envoy_types::pb::{
                 },
             },
         },
-        r#type::v3::{Int64Range, Percent},
+        r#type::v3::Int64Range,
     },
-    google::protobuf::{Any, BoolValue, FloatValue, UInt64Value},
+    google::protobuf::{Any, FloatValue, UInt64Value},
 };
 
 use super::{
@@ -105,16 +105,8 @@ fn double(default_value: f64) -> Option<RuntimeDouble> {
     Some(RuntimeDouble { default_value, runtime_key: String::new() })
 }
 
-fn percent(value: f64) -> Option<Percent> {
-    Some(Percent { value })
-}
-
 fn long(value: u64) -> Option<UInt64Value> {
     Some(UInt64Value { value })
-}
-
-fn bool_value(value: bool) -> Option<BoolValue> {
-    Some(BoolValue { value })
 }
 
 // === policies ===

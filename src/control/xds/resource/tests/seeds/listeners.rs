@@ -62,7 +62,7 @@ use envoy_types::pb::{
         },
         r#type::{
             matcher::v3::{PathMatcher, StringMatcher, path_matcher, string_matcher::MatchPattern},
-            v3::{HttpStatus, Int32Range, Percent, TokenBucket},
+            v3::{HttpStatus, Int32Range, TokenBucket},
         },
     },
     google::protobuf::{Any, BoolValue},
@@ -103,10 +103,6 @@ fn filters() -> Vec<(&'static str, Any)> {
         ("adaptive-concurrency", pack_any(concurrency())),
         ("admission-control", pack_any(admission())),
     ]
-}
-
-fn percent(value: f64) -> Option<Percent> {
-    Some(Percent { value })
 }
 
 fn always() -> Option<RuntimeFractionalPercent> {

@@ -9,10 +9,17 @@ mod secrets;
 
 use std::{fs, path::Path};
 
+use envoy_types::pb::envoy::r#type::v3::Percent;
+
 use super::{
     super::sound::{beside, reads, secret},
     *,
 };
+
+/// Of a hundred.
+fn percent(value: f64) -> Option<Percent> {
+    Some(Percent { value })
+}
 
 struct Seed {
     name: &'static str,

@@ -90,10 +90,6 @@ fn text(pattern: MatchPattern) -> StringMatcher {
     StringMatcher { ignore_case: true, match_pattern: Some(pattern) }
 }
 
-fn bool_value(value: bool) -> Option<BoolValue> {
-    Some(BoolValue { value })
-}
-
 fn share(numerator: u32) -> Option<RuntimeFractionalPercent> {
     Some(RuntimeFractionalPercent {
         default_value: Some(FractionalPercent { numerator, denominator: 1 }),
