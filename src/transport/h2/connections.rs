@@ -211,10 +211,11 @@ pub(in crate::transport) async fn first(
 /// The connection attempt under way, which may end well, whatever the last one met; or a new one, where
 /// one may be made.
 fn begin(pool: &Arc<Pool>, priority: CallPriority) -> Result<Option<Arc<Attempt>>, ConnectError> {
-    if pool.h2.connecting().is_empty() {
+    let connecting = pool.h2.connecting();
+    if connecting.is_empty() {
         pool.dialer.may_dial()?;
     }
-    Ok(join(pool, priority))
+    Ok(join_of(pool, priority, connecting))
 }
 
 /// A stream, once there is one: of a new connection, or of one whose stream has ended. Nothing when
@@ -294,7 +295,14 @@ pub(in crate::transport) async fn acquire(
 /// Joins the newest connection attempt under way, or starts one, if there is room for it: there is where
 /// no connection is.
 fn join(pool: &Arc<Pool>, priority: CallPriority) -> Option<Arc<Attempt>> {
-    let mut connecting = pool.h2.connecting();
+    join_of(pool, priority, pool.h2.connecting())
+}
+
+fn join_of(
+    pool: &Arc<Pool>,
+    priority: CallPriority,
+    mut connecting: MutexGuard<'_, Vec<Arc<Attempt>>>,
+) -> Option<Arc<Attempt>> {
     let room = match connecting.last() {
         Some(newest) => {
             // Of connections that are given a few requests each, there are to be enough for all who wait.
@@ -401,6 +409,10 @@ struct Ending {
 
 impl Ending {
     fn finish(self, result: Result<(), ConnectError>) {
+        if result.is_err() {
+            // It was more than spent: the next one is a return.
+            self.pool.h2.spent.store(false, SeqCst);
+        }
         // Set once, here.
         drop(self.attempt.result.set(result));
     }
@@ -412,6 +424,7 @@ impl Drop for Ending {
         self.pool.h2.connecting().retain(|attempt| !Arc::ptr_eq(attempt, &self.attempt));
         if self.attempt.result.get().is_none() {
             let error = ConnectError::new("the connection attempt was given up");
+            self.pool.h2.spent.store(false, SeqCst);
             self.pool.dialer.failed(&error);
             drop(self.attempt.result.set(Err(error)));
         }

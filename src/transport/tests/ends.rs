@@ -1,6 +1,11 @@
 //! What is known of connections that have ended, or that calls have left.
 
 use std::sync::Arc;
+#[cfg(feature = "orca")]
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Duration,
+};
 
 use http::Request;
 use tokio::{
@@ -9,10 +14,17 @@ use tokio::{
     sync::oneshot,
 };
 
+#[cfg(feature = "orca")]
+use super::{
+    super::{Connect, ConnectTarget, Io},
+    handed_over::set,
+};
 use super::{
     super::{ConnectError, Lease, Pool, Sent, h2, pool::Berth, speak::Http},
     handed_over::{Silent, pool},
 };
+#[cfg(feature = "orca")]
+use crate::{config::TransportSettings, core::BoxError};
 use crate::{
     config::{CallPriority, Protocol},
     core::{BoxFuture, DisconnectReason, Outgoing},
@@ -140,5 +152,48 @@ async fn an_endpoint_returns_when_it_is_connected_to_after_its_connections_were_
             }
             assert!(!pool.is_live());
         }
+    }
+}
+
+/// Connects to nobody while it is told so.
+#[cfg(feature = "orca")]
+#[derive(Default)]
+struct Reachable {
+    peers: Arc<Silent>,
+    is_gone: AtomicBool,
+}
+
+#[cfg(feature = "orca")]
+impl Connect for Arc<Reachable> {
+    fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
+        if self.is_gone.load(SeqCst) {
+            return Box::pin(async { Err("there is nobody".into()) });
+        }
+        self.peers.connect(target)
+    }
+}
+
+/// That a connection was given all its requests is no loss; that no other could be made after it is one.
+#[cfg(feature = "orca")]
+#[tokio::test]
+async fn an_endpoint_returns_that_could_not_be_connected_to_after_a_connection_was_spent() {
+    let endpoint: Arc<Reachable> = Arc::default();
+    let settings = TransportSettings {
+        max_requests_per_connection: Some(1),
+        connect_backoff_base: Duration::from_nanos(1),
+        ..TransportSettings::default()
+    };
+    let pool = set(&Handle::current(), Arc::new(Arc::clone(&endpoint)), settings);
+    let acquire = || pool.acquire(Protocol::Http2, false, CallPriority::Default);
+    for _ in 0..3 {
+        drop(acquire().await.unwrap());
+        assert_eq!(pool.returns(), 1);
+    }
+    endpoint.is_gone.store(true, SeqCst);
+    assert!(acquire().await.is_err());
+    endpoint.is_gone.store(false, SeqCst);
+    for _ in 0..3 {
+        drop(acquire().await.unwrap());
+        assert_eq!(pool.returns(), 2);
     }
 }

@@ -61,6 +61,19 @@ pub(in crate::transport) fn pool(handle: &Handle, peers: &Arc<Silent>) -> Arc<Po
 
 /// One that connects so.
 pub(super) fn connecting(handle: &Handle, connector: Arc<dyn Connect>) -> Arc<Pool> {
+    let settings = TransportSettings {
+        http2_streams_per_connection: u32::MAX,
+        ..TransportSettings::default()
+    };
+    set(handle, connector, settings)
+}
+
+/// One that connects so, and has these settings.
+pub(super) fn set(
+    handle: &Handle,
+    connector: Arc<dyn Connect>,
+    settings: TransportSettings,
+) -> Arc<Pool> {
     let epoch = Epoch::now();
     let hub = Arc::new(Hub::new(Arc::new(Events::default()), epoch, &[], None));
     let shared = Shared::new(handle.clone(), Arc::new(Random::seeded(1)), epoch);
@@ -71,10 +84,6 @@ pub(super) fn connecting(handle: &Handle, connector: Arc<dyn Connect>) -> Arc<Po
         failed: Arc::new(Notify::new()),
         breakers: Arc::default(),
         http2_chosen: Arc::default(),
-    };
-    let settings = TransportSettings {
-        http2_streams_per_connection: u32::MAX,
-        ..TransportSettings::default()
     };
     Pool::new(
         "10.0.0.1:80".into(),
