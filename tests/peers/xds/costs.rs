@@ -46,6 +46,8 @@ const SLACK: f64 = 1.5;
 /// Unit: ms. Source: gate G14.
 const COLD: f64 = 20.0;
 const NEXT: f64 = 50.0;
+/// What a thousand clusters of ten endpoints may weigh. Unit: MB. Source: gate G14.
+const WEIGHT: f64 = 60.0;
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug)]
@@ -233,7 +235,8 @@ async fn weigh(world: &World, client: Client) -> Figures {
     Ok(vec![(Row::Memory, caller.process.resident() - before)])
 }
 
-/// Writes them down. What tonic-xds, an alpha, does not do is said; everybody else must.
+/// Writes them down. What tonic-xds, an alpha, does not do is said, and not tried again, as a try may take a minute;
+/// everybody else must.
 fn note(table: &mut Table, client: Client, rows: &[Row], figures: Figures) {
     println!("{}, {rows:?}: {figures:.1?}", client.name);
     match figures {
@@ -258,14 +261,18 @@ async fn updates_cost_no_more_than_in_c_core_and_starts_are_soon_over() {
     let pushed = [Row::First, Row::Changed, Row::Replaced];
     for _ in 0..PASSES {
         for client in CLIENTS {
-            note(&mut table, client, &pushed, pushes(&world, client).await);
+            if !table.is_without(Row::First, client.name) {
+                note(&mut table, client, &pushed, pushes(&world, client).await);
+            }
         }
     }
     let gone = free_port();
     for _ in 0..STARTS {
         for client in CLIENTS {
-            let cold = start(&world, client, Row::Cold, &[world.port()]).await;
-            note(&mut table, client, &[Row::Cold], cold);
+            if !table.is_without(Row::Cold, client.name) {
+                let cold = start(&world, client, Row::Cold, &[world.port()]).await;
+                note(&mut table, client, &[Row::Cold], cold);
+            }
             let next = if client.who == Who::TonicXds {
                 Err("it asks the first of them alone".to_owned())
             } else {
@@ -276,7 +283,9 @@ async fn updates_cost_no_more_than_in_c_core_and_starts_are_soon_over() {
     }
     for _ in 0..WEIGHED {
         for client in CLIENTS {
-            note(&mut table, client, &[Row::Memory], weigh(&world, client).await);
+            if !table.is_without(Row::Memory, client.name) {
+                note(&mut table, client, &[Row::Memory], weigh(&world, client).await);
+            }
         }
     }
 
@@ -297,5 +306,7 @@ async fn updates_cost_no_more_than_in_c_core_and_starts_are_soon_over() {
         let (cold, next) = (table.median(Row::Cold, ours), table.median(Row::Next, ours));
         assert!(cold <= COLD, "{ours}: {cold:.1} ms from nothing to the first answer");
         assert!(next <= NEXT, "{ours}: {next:.1} ms where the first control plane is down");
+        let weight = table.median(Row::Memory, ours);
+        assert!(weight <= WEIGHT, "{ours}: {weight:.1} MB of resident memory for all clusters");
     }
 }

@@ -54,9 +54,14 @@ impl Table {
         self.missing.insert((row, client), why);
     }
 
+    /// Whether this figure was given up.
+    pub(super) fn is_without(&self, row: Row, client: &'static str) -> bool {
+        self.missing.contains_key(&(row, client))
+    }
+
     /// The median of what was measured, and the least and the most.
     fn summed(&self, row: Row, client: &'static str) -> Option<[f64; 3]> {
-        if self.missing.contains_key(&(row, client)) {
+        if self.is_without(row, client) {
             return None;
         }
         let mut figures = self.figures.get(&(row, client))?.clone();
