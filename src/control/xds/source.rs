@@ -274,7 +274,7 @@ impl Discover for Xds {
                 (true, true) => Silent::Told,
             };
             let publish = Publish::new(publisher.clone(), silent);
-            publish.bootstrap(&part, bootstrap.notes());
+            publish.bootstrap(&part, &bootstrap.notes());
             publish.identities(&bootstrap.certificate_providers);
             let mut asked = publisher.asked();
             let joining = join::join(&bootstrap, cache.as_ref(), &publisher, &part, &mut asked);

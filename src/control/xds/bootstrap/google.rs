@@ -43,7 +43,7 @@ impl Google {
 const HOST: &str = "GCE_METADATA_HOST";
 const METADATA_SERVER: &str = "metadata.google.internal";
 /// The file of keys that goes before the metadata server.
-pub(super) const KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+const KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
 #[cfg(test)]
 mod tests {
@@ -125,5 +125,35 @@ mod tests {
             assert_eq!(server.creds, Creds::Tls(ServerTls::new()));
         }
         assert!(!given.asks_as(&bootstrap));
+    }
+
+    /// Its streams fail, and whoever looks at the bootstrap learns why.
+    #[cfg(feature = "_tls")]
+    #[test]
+    fn a_key_file_that_is_named_is_noted_once_whoever_says_its_servers() {
+        const KEYS: (&str, &str) = ("GOOGLE_APPLICATION_CREDENTIALS", "/key.json");
+        let named = |uri: &str| {
+            let mut server = Server::google_default(uri);
+            server.call_creds = vec![CallCreds::Google(of(&[KEYS]))];
+            server
+        };
+        let wanted = of(&[KEYS]).trouble().unwrap();
+        let built = Bootstrap::builder().server(named("a:443")).authority("b", [named("b:443")]);
+        let built = built.build().unwrap();
+        assert_eq!(built.notes(), [&*wanted]);
+        let of_authority = Bootstrap::builder().server(Server::insecure("unix:/a"));
+        let of_authority = of_authority.authority("b", [named("b:443")]).build().unwrap();
+        assert_eq!(of_authority.notes(), [&*wanted]);
+        // What a file says besides stays, whatever names it has.
+        let json = r#"{"xds_servers": [{"server_uri": "a:443", "channel_creds": [{"type": "google_default"}],
+            "call_creds": [{"type": "GOOGLE_APPLICATION_CREDENTIALS"}]}]}"#;
+        let mut read = Bootstrap::from_json(json).unwrap();
+        read.servers[0].call_creds = vec![CallCreds::Google(of(&[KEYS]))];
+        let notes = read.notes();
+        assert_eq!((notes.len(), &notes[1]), (2, &wanted));
+        let own = CallCredentials::new(|| async { Err("nobody") });
+        let (built, read) = (built.google_default(&own), read.google_default(&own));
+        assert_eq!(built.notes(), [""; 0]);
+        assert_eq!(read.notes(), [&*notes[0]]);
     }
 }

@@ -227,9 +227,8 @@ fn creds(server: &Field<'_>, read: &mut Read<'_>) -> Option<(Creds, Option<CallC
             "tls" => return Some((Creds::Tls(tls(&item, read)?), None)),
             //= gRFC A27: the system's roots, and a token of Application Default Credentials
             "google_default" => {
-                let google = Google::of_env();
-                read.notes.extend(google.trouble());
-                return Some((Creds::Tls(ServerTls::new()), Some(CallCreds::Google(google))));
+                let google = CallCreds::Google(Google::of_env());
+                return Some((Creds::Tls(ServerTls::new()), Some(google)));
             }
             other => passed.push(other.to_owned()),
         }

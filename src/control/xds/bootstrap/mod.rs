@@ -70,7 +70,7 @@ pub struct Bootstrap {
     /// The certificate providers that stand for secrets (SDS), by the secret's name.
     pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) dialect: Dialect,
-    /// What of it is ignored, in words.
+    /// What of it was ignored when it was made, in words.
     notes: Vec<String>,
 }
 
@@ -170,14 +170,25 @@ impl Bootstrap {
                 }
             }
         }
-        self.notes.retain(|note| !note.contains(google::KEY_FILE));
         self
     }
 
-    /// What of it is ignored, in words: certificate providers and credentials that are not supported.
+    /// What of it is ignored, in words: certificate providers and credentials that are not supported, and a
+    /// key file of Google's, with which streams fail.
     #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        let creds = self.every_server().into_iter().flat_map(|server| &server.call_creds);
+        for creds in creds {
+            // One variable names it for all of them.
+            if let CallCreds::Google(google) = creds
+                && let Some(note) = google.trouble()
+                && !notes.contains(&note)
+            {
+                notes.push(note);
+            }
+        }
+        notes
     }
 
     /// What the listener of a server at this address is called, as its template

@@ -68,7 +68,7 @@ impl Status {
             node: client.node().id.as_str().into(),
             servers: servers.collect(),
             resources: dumped.iter().map(|one| resource(one, &names, now)).collect(),
-            notes: bootstrap.notes().to_vec(),
+            notes: bootstrap.notes(),
             message: ClientConfig {
                 node: Some(client.node().clone()),
                 generic_xds_configs: dumped.iter().map(|one| generic(one, now)).collect(),
@@ -105,7 +105,7 @@ impl Status {
             node: node.id.as_str().into(),
             servers: servers.collect(),
             resources: Vec::new(),
-            notes: bootstrap.notes().to_vec(),
+            notes: bootstrap.notes(),
             message: ClientConfig {
                 node: Some(node),
                 client_scope: scope(bootstrap),
