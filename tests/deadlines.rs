@@ -239,6 +239,8 @@ async fn what_a_server_ends_at_the_deadline_has_met_the_deadline() {
 enum Bound {
     /// Its caller, to the end of its trailers.
     Call,
+    /// The same on the wire.
+    Wire,
     /// Its service, to its head.
     Service,
 }
@@ -270,8 +272,12 @@ async fn trailed_with(code: i32, bound: Bound, is_late: bool) -> tonic::Status {
     let mesh = mesh.build().unwrap();
     let mut client = GreeterClient::new(mesh.client(SERVICE).unwrap());
     let mut request = tonic::Request::new(HelloRequest::default());
-    if matches!(bound, Bound::Call) {
-        request.extensions_mut().insert(Call::new().timeout(BOUND));
+    match bound {
+        Bound::Call => {
+            request.extensions_mut().insert(Call::new().timeout(BOUND));
+        }
+        Bound::Wire => request.set_timeout(BOUND),
+        Bound::Service => {}
     }
     let start = tokio::time::Instant::now();
     let status = client.say_hello(request).await.unwrap_err();
@@ -288,11 +294,14 @@ async fn what_a_server_ends_in_trailers_at_the_deadline_has_met_the_deadline() {
         let text = status.message();
         assert!(text.contains("the deadline of the call passed: 2s"), "{text}");
         assert!(text.contains(&format!("the endpoint ended it with {name}")), "{text}");
-        // No body goes on behind the bound of the call.
-        let status = trailed_with(code, Bound::Call, true).await;
-        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
-        let text = status.message();
-        assert!(text.contains("the deadline of the call passed: 2s"), "{text}");
+        // No body goes on behind the bound of the call: it ends here, and its endpoint has said nothing.
+        for bound in [Bound::Call, Bound::Wire] {
+            let status = trailed_with(code, bound, true).await;
+            assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+            let text = status.message();
+            assert!(text.contains("the deadline of the call passed: 2s"), "{text}");
+            assert!(!text.contains("ended it with"), "{text}");
+        }
     }
     // Before it, or with another word, it is the server's.
     for (code, bound, is_late) in [

@@ -21,6 +21,7 @@ use crate::{
     },
     resilience::{
         budget::Grant,
+        deadline::Bounds,
         retry::{self, Decision},
     },
     transport::ConnectError,
@@ -68,44 +69,56 @@ impl PathProj<'_> {
         }
     }
 
-    /// The deadline of a gRPC call, where its endpoint says no more than that it has passed. It has been told
-    /// the same bound, and ends the call by its own clock: before the timer of this side fires, or at
-    /// the same time.
+    /// The deadline of a gRPC call, where its endpoint says no more than that it has passed. One that was told
+    /// the bound ends the call by its own clock: before the timer of this side fires, or at the same
+    /// time. Of a bound of the head alone it was told nothing, and may have the like of its own.
     #[inline]
     fn late(&mut self, response: &Response<Body>) -> Option<Error> {
         let deadline = self.pinned.as_ref()?.bounds.head?;
         let epoch = self.caller.inner.epoch;
         let ended = (*self.ended).unwrap_or_else(|| epoch.nanos(Instant::now()));
-        if ended < epoch.nanos(deadline) { None } else { self.ended_late(response.headers()) }
+        if ended < epoch.nanos(deadline) {
+            return None;
+        }
+        let said = self.said_late(response.headers())?;
+        Some(self.past_deadline(Some(said)))
     }
 
-    /// The same of trailers, which have come now.
+    /// The same of trailers, which have come now. A body that the bound covers, too, lets none of its endpoint's
+    /// through by then: it has ended itself with its own.
     #[cold]
     fn trailed_late(&mut self, trailers: &HeaderMap) -> Option<Error> {
-        let deadline = self.pinned.as_ref()?.bounds.head?;
-        if Instant::now() < deadline { None } else { self.ended_late(trailers) }
+        let Bounds { head, body } = self.pinned.as_ref()?.bounds;
+        let now = Instant::now();
+        if now < head? {
+            return None;
+        }
+        let said = self.said_late(trailers)?;
+        let is_own = body.is_some_and(|at| at <= now);
+        Some(self.past_deadline((!is_own).then_some(said)))
     }
 
+    /// The status, where it says no more than that the deadline has passed.
     //= gRPC `statuscodes.md`: DEADLINE_EXCEEDED is the client's, whatever the server has come to
     #[cold]
-    fn ended_late(&mut self, headers: &HeaderMap) -> Option<Error> {
+    fn said_late(&self, headers: &HeaderMap) -> Option<&'static str> {
         // A fault is nobody's word of the deadline.
         if matches!(*self.state, State::Faulty(_)) {
             return None;
         }
         let code = grpc::status_of(headers)?;
-        let name = grpc::name(code).filter(|_| matches!(code, CANCELLED | DEADLINE_EXCEEDED))?;
-        Some(self.past_deadline(name))
+        grpc::name(code).filter(|_| matches!(code, CANCELLED | DEADLINE_EXCEEDED))
     }
 
-    /// The endpoint has ended the call so, when its deadline had passed.
+    /// The deadline of the call has passed, and its endpoint, if it has said anything, has ended it so.
     #[cold]
-    fn past_deadline(&mut self, said: &str) -> Error {
+    fn past_deadline(&mut self, said: Option<&str>) -> Error {
         self.note("timeout");
-        let deadline = self.of_deadline();
-        Error::new(ErrorKind::Timeout, Phase::Headers).detail(format!(
-            "the deadline of the call passed: {deadline}; the endpoint ended it with {said}"
-        ))
+        let mut detail = format!("the deadline of the call passed: {}", self.of_deadline());
+        if let Some(said) = said {
+            detail += &format!("; the endpoint ended it with {said}");
+        }
+        Error::new(ErrorKind::Timeout, Phase::Headers).detail(detail)
     }
 
     /// Asks the retry policy about an answer; `Ok` when another attempt is on its way.
@@ -176,7 +189,8 @@ impl PathProj<'_> {
     pub(super) fn failed(&mut self, met: Met, error: Error) -> Step {
         if met == Met::Reset && self.is_late(Instant::now()) && is_cancelled(&error) {
             self.trace_failure(ErrorKind::Timeout, ErrorKind::Timeout.grpc_code());
-            return Step::Return(Err(self.past_deadline("RST_STREAM (CANCEL)").caused_by(error)));
+            let said = Some("RST_STREAM (CANCEL)");
+            return Step::Return(Err(self.past_deadline(said).caused_by(error)));
         }
         self.trace_failure(error.kind(), error.grpc_code());
         if error.refusal().is_some() {
