@@ -258,3 +258,20 @@ fn a_degraded_endpoint_keeps_its_sessions() {
         assert_eq!(number_of(sim.balancer.pick(ask).unwrap().endpoint()), 2);
     }
 }
+
+/// Which of several clusters an address is of is asked of all of them; what finds it fast is of the one that is
+/// called.
+#[test]
+fn whether_an_address_is_known_is_asked_without_making_anything() {
+    let sim = Sim::of(&config::Balancer::RoundRobin, 3);
+    let known = || [1, 3, 4].map(|number| sim.balancer.lists(&address(number)));
+    let pins = || format!("{:?}", sim.balancer.read().pins);
+    let before = pins();
+    assert_eq!(known(), [true, true, false]);
+    assert_eq!(pins(), before);
+    let over = Over { address: address(2), strict: false, health: HealthSet::default() };
+    let ask = Ask { over: Some(&over), ..Ask::any(sim.now, &sim.random, &[]) };
+    assert_eq!(number_of(sim.balancer.pick(ask).unwrap().endpoint()), 2);
+    assert_ne!(pins(), before);
+    assert_eq!(known(), [true, true, false]);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request};
 
-use super::{Caller, guarded::Chosen, stepped, sticky};
+use super::{Caller, guarded::Chosen, rare::Rare, stepped, sticky};
 use crate::{
     core::{Error, ErrorKind, Outgoing, Phase, Random, Refusal},
     mesh::{
@@ -66,22 +66,27 @@ impl To {
     }
 }
 
-/// Chooses among the clusters of a route that has several.
+/// Chooses among the clusters of a route that has several; with what was read of the call for that.
 #[inline(never)]
 pub(super) fn choose(
     inner: &Inner,
     route: &Route,
     request: &mut Request<Outgoing>,
     now: u64,
-) -> To {
-    let takes_turns = matches!(route.choosing, Some(Choosing::FirstAvailable));
-    if route.session.is_some()
-        && !takes_turns
-        && let Some(place) = sticky::cluster_of_session(route, request)
+) -> (To, Option<Box<Rare>>) {
+    // Not of those that take turns, nor of one that a header names.
+    let is_of_session =
+        !matches!(route.choosing, Some(Choosing::FirstAvailable | Choosing::Header(_)));
+    let known = match &route.session {
+        Some(_) if is_of_session => sticky::read(route, request),
+        _ => None,
+    };
+    if let Some(named) = known.as_ref().and_then(|known| known.named.as_ref())
+        && let Some(place) = sticky::cluster_of(route, named)
     {
-        return To::Place(place);
+        return (To::Place(place), known);
     }
-    To::Place(match &route.choosing {
+    let place = match &route.choosing {
         Some(Choosing::FirstAvailable) => choosing::first_available(route, now),
         Some(Choosing::Hashed) => {
             let hashed = choosing::hashed(route, request, inner.channel(), || inner.random.next());
@@ -98,7 +103,8 @@ pub(super) fn choose(
             None => route.clusters.place(inner.random.next()),
         },
         Some(Choosing::Header(_)) | None => route.clusters.place(inner.random.next()),
-    })
+    };
+    (To::Place(place), known)
 }
 
 /// The cluster that a request of this service names, and the rules of other services that lead there: a

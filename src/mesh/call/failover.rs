@@ -145,8 +145,8 @@ impl Question<'_> {
         }
         let (inner, route) = (&self.caller.inner, pinned.route()?);
         match pinned.rare.as_ref().and_then(|rare| rare.sent.as_deref()) {
-            Some(sent) => sticky::stick(inner, cluster, route, sent).0,
-            None => sticky::stick(inner, cluster, route, self.request?).0,
+            Some(sent) => sticky::hash(inner, cluster, route, sent),
+            None => sticky::hash(inner, cluster, route, self.request?),
         }
     }
 

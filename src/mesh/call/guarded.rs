@@ -11,6 +11,7 @@ use super::{
     chosen::{self, To},
     passage::{Passage, Passed},
     path::{PathProj, State, StateProj, Step, missing},
+    rare::Rare,
     termed,
 };
 use crate::{
@@ -28,6 +29,8 @@ pub(super) struct Chosen {
     pub(super) rule: Option<usize>,
     /// The cluster.
     pub(super) to: To,
+    /// What was read of the call to find it: its session.
+    pub(super) known: Option<Box<Rare>>,
 }
 
 /// A call that waits for one of its guards. Boxed: few wait.
@@ -100,7 +103,8 @@ impl PathProj<'_> {
             Poll::Ready(Passed::On) => {
                 let now = Instant::now();
                 let at = self.caller.inner.epoch.nanos(now);
-                let chosen = chosen.clone();
+                let known = chosen.known.take();
+                let chosen = Chosen { known, ..chosen.clone() };
                 self.state.set(State::Begin);
                 Poll::Ready(match self.admit(chosen, started, at) {
                     Some(step) => step,

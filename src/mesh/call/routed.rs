@@ -13,7 +13,6 @@ use super::{
     mirrored,
     own::{self, Marks},
     path::{Armed, PathProj, State, Step, missing},
-    rare::Rare,
     refusals, stepped, sticky, termed, traced,
 };
 use crate::{
@@ -85,14 +84,14 @@ impl PathProj<'_> {
         if inner.stages.call.is_some() {
             request.extensions_mut().remove::<Roll>();
         }
-        let to = if route.clusters.is_single() {
-            To::Place(0)
+        let (to, known) = if route.clusters.is_single() {
+            (To::Place(0), None)
         } else {
             chosen::choose(inner, route, request, at)
         };
         let is_guarded = route.guards.is_some();
         let rule = rule.map(|rule| rule.number);
-        let chosen = Chosen { service, place, rule, to };
+        let chosen = Chosen { service, place, rule, to, known };
         if is_guarded {
             return self.guard(chosen, started, at);
         }
@@ -103,7 +102,7 @@ impl PathProj<'_> {
     #[inline]
     pub(super) fn admit(&mut self, chosen: Chosen, started: Instant, at: u64) -> Option<Step> {
         let inner = &self.caller.inner;
-        let Chosen { service, place, rule, to } = chosen;
+        let Chosen { service, place, rule, to, known } = chosen;
         let (Some(route), Some(request)) = (service.table.get(place), self.request.as_mut()) else {
             return Some(missing());
         };
@@ -147,9 +146,9 @@ impl PathProj<'_> {
         let mut bounds = own::bounds(policy, request.headers(), call, self.caller.grpc, started);
         let is_of_cluster = cluster.is_bounded() && cluster.bind(&mut bounds, started);
         let (hash, mut rare) = if cluster.reads() || route.session.is_some() {
-            sticky::stick(inner, cluster, route, request)
+            sticky::stick(inner, cluster, route, request, known)
         } else {
-            (None, None)
+            (None, known)
         };
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = if policy.retry.allows(request.headers()) {
@@ -256,17 +255,14 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let before = pinned.rare.take();
-            let sent = before.as_ref().and_then(|rare| rare.sent.as_deref());
-            (pinned.hash, pinned.rare) = match sent {
-                Some(sent) => sticky::stick(inner, &pinned.cluster, route, sent),
-                None => sticky::stick(inner, &pinned.cluster, route, request),
+            let mut known = pinned.rare.take();
+            let sent = known.as_mut().and_then(|known| known.sent.take());
+            (pinned.hash, pinned.rare) = match sent.as_deref() {
+                Some(sent) => sticky::stick(inner, &pinned.cluster, route, sent, known),
+                None => sticky::stick(inner, &pinned.cluster, route, request, known),
             };
-            if let Some(before) = before {
-                let Rare { chosen_by, stepped, termed, sent, .. } = *before;
-                let rare = pinned.rare.get_or_insert_default();
-                (rare.chosen_by, rare.stepped) = (chosen_by, stepped);
-                (rare.termed, rare.sent) = (termed, sent);
+            if sent.is_some() {
+                pinned.rare.get_or_insert_default().sent = sent;
             }
         }
     }
