@@ -8,6 +8,7 @@ mod limits;
 mod policy;
 mod received;
 mod secrets;
+mod socket_matches;
 mod sockets;
 mod subset;
 mod tls;
@@ -24,7 +25,7 @@ pub(super) use self::secrets::secret;
 use self::tls::Own;
 pub(crate) use self::{
     secrets::{Recipe, Secret},
-    sockets::Sockets,
+    socket_matches::Sockets,
 };
 use super::{
     Cluster, Context, Dialect,
