@@ -173,12 +173,17 @@ impl Policy {
 
     /// Does what is due of it, and says when more will be.
     #[cfg_attr(not(feature = "orca"), expect(clippy::unused_self, reason = "no policy has any"))]
-    pub(super) fn keep<X: Upstream>(&self, set: &Set<X>, now: u64) -> Option<u64> {
+    pub(super) fn keep<X: Upstream>(
+        &self,
+        set: &Set<X>,
+        context: &X::Context,
+        now: u64,
+    ) -> Option<u64> {
         match self {
             #[cfg(feature = "orca")]
-            Self::Weighted(weighted) => weighted.keep(now, set),
+            Self::Weighted(weighted) => weighted.keep(now, set, context),
             _ => {
-                let _none = (set, now);
+                let _none = (set, context, now);
                 None
             }
         }

@@ -21,6 +21,8 @@ mod storm;
 mod streams;
 mod stride;
 mod unchecked;
+#[cfg(feature = "orca")]
+mod weighed;
 mod weights;
 
 use std::{

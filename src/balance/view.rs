@@ -240,7 +240,7 @@ impl<X: Upstream> View<X> {
 
     /// Does what is due, and says when more will be; whether the view is to be made anew.
     pub(super) fn keep(&self, cx: &X::Context, now: u64) -> (Option<u64>, bool) {
-        let due = self.policy.keep(&self.all.set, now);
+        let due = self.policy.keep(&self.all.set, cx, now);
         let Some(placed) = &self.placed else { return (due, false) };
         let used = placed.plans().fold(false, |used, plan| plan.used.take() | used);
         let moved = self.count(cx, now);

@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use super::{
-    endpoint::{Endpoint, Live, Upstream},
-    report::{Metric, Report, Rules, Scale},
+    endpoint::{Endpoint, Environment, Live, Upstream},
+    report::{Metric, Report, Rules, Scale, Unusable},
     set::Set,
     sink::Told,
 };
-use crate::{config, core::nanos};
+use crate::{
+    config,
+    core::{Weighed, nanos},
+};
 
 /// The weights of a cluster, and when they are computed.
 #[derive(Debug)]
@@ -73,32 +76,63 @@ impl Weighted {
         if turns == 0 { u16::MAX } else { turns }
     }
 
-    /// Computes the weights anew, once a period at most. While calls are made it is asked again;
-    /// while none are, no weight is needed.
-    pub(super) fn keep<X: Upstream>(&self, now: u64, set: &Set<X>) -> Option<u64> {
+    /// Computes the weights anew, once a period at most, and tells what they are. While calls are made it
+    /// is asked again; while none are, no weight is needed.
+    pub(super) fn keep<X: Upstream>(
+        &self,
+        now: u64,
+        set: &Set<X>,
+        context: &X::Context,
+    ) -> Option<u64> {
         let due = self.computed.load(Relaxed).saturating_add(self.period);
         if now < due && self.computed.load(Relaxed) > 0 {
             return Some(due);
         }
         self.computed.store(now.max(1), Relaxed);
         let told = self.told.swap(false, Relaxed);
-        let each = || {
-            let lives = set.iter().filter_map(|endpoint| endpoint.live());
-            lives.filter_map(|live| Some((live, &**live.told.get()?)))
-        };
-        let weight = |live: &Live<X>, told: &Told| {
-            told.since_return(live.extra.returns()).get(now, &self.rules)
-        };
-        match Scale::of(each().filter_map(|(live, told)| weight(live, told))) {
-            None => self.mean.store(0, Relaxed),
+        let weighed = self.weigh(now, set);
+        if !weighed.weights.is_empty() {
+            context.weighed(&weighed);
+        }
+        told.then(|| now.saturating_add(self.period))
+    }
+
+    /// Each weight is asked for once: turns and counts are of the same.
+    fn weigh<X: Upstream>(&self, now: u64, set: &Set<X>) -> Weighed {
+        let mut weighed = Weighed::default();
+        for endpoint in set.iter() {
+            let weight = self.weight(now, endpoint).unwrap_or_else(|why| {
+                match why {
+                    Unusable::NotYet => weighed.not_yet_usable += 1,
+                    Unusable::Stale => weighed.stale += 1,
+                }
+                0.0
+            });
+            weighed.weights.push(weight);
+        }
+        let known = |weight: f64| (weight > 0.0).then_some(weight);
+        match Scale::of(weighed.weights.iter().copied().filter_map(known)) {
+            None => {
+                weighed.is_fallback = true;
+                self.mean.store(0, Relaxed);
+            }
             Some(scale) => {
-                for (live, told) in each() {
-                    let turns = weight(live, told).map_or(0, |weight| scale.turns(Some(weight)));
-                    live.turns.store(turns, Relaxed);
+                for (endpoint, weight) in set.iter().zip(&weighed.weights) {
+                    if let Some(live) = endpoint.live() {
+                        let turns = known(*weight).map_or(0, |weight| scale.turns(Some(weight)));
+                        live.turns.store(turns, Relaxed);
+                    }
                 }
                 self.mean.store(scale.mean, Relaxed);
             }
         }
-        told.then(|| now.saturating_add(self.period))
+        weighed
+    }
+
+    /// That of an endpoint as it counts now. One that was never called has not reported.
+    fn weight<X: Upstream>(&self, now: u64, endpoint: &Endpoint<X>) -> Result<f64, Unusable> {
+        let live = endpoint.live().ok_or(Unusable::NotYet)?;
+        let told = live.told.get().ok_or(Unusable::NotYet)?;
+        told.since_return(live.extra.returns()).get(now, &self.rules)
     }
 }

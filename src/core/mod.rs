@@ -21,6 +21,8 @@ mod refusal;
 mod time;
 pub(crate) mod uri;
 mod verdict;
+#[cfg(feature = "orca")]
+mod weighed;
 mod wire;
 
 pub(crate) use self::body::{
@@ -36,6 +38,8 @@ pub(crate) use self::loads::{At, Attempts, EndpointLoad, Load, Loads};
 pub(crate) use self::mesh_end::{MeshEnd, cut};
 pub(crate) use self::random::Random;
 pub(crate) use self::time::{Epoch, Instant, earliest, nanos};
+#[cfg(feature = "orca")]
+pub(crate) use self::weighed::Weighed;
 pub(crate) use self::wire::{WireFailure, is_cancelled};
 pub use self::{
     body::Body,

@@ -193,7 +193,11 @@ impl View {
             | Metric::Suspected
             | Metric::Marked
             | Metric::AttemptsRefused
-            | Metric::Checks => {
+            | Metric::Checks
+            | Metric::Weights
+            | Metric::WeightFallbacks
+            | Metric::WeightsNotYetUsable
+            | Metric::WeightsStale => {
                 for cluster in &self.clusters {
                     cluster.meter.collect(metric, &mut samples);
                 }

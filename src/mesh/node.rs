@@ -268,6 +268,11 @@ impl Environment for NodeContext {
     }
 
     #[cfg(feature = "orca")]
+    fn weighed(&self, weighed: &crate::core::Weighed) {
+        self.meter.weighed(weighed);
+    }
+
+    #[cfg(feature = "orca")]
     fn probes_due(&self) {
         self.owing.notify_one();
     }

@@ -40,6 +40,8 @@ pub(crate) struct ClusterMeter {
     closed: [AtomicU64; DisconnectReason::ALL.len()],
     /// Attempts that were not made, by why.
     refused: [AtomicU64; Refusal::ALL.len()],
+    #[cfg(feature = "orca")]
+    weights: super::weights::Weights,
     /// Locked when an endpoint is picked for the first time, when one is gone, and to read.
     members: Mutex<Members>,
 }
@@ -129,6 +131,8 @@ impl ClusterMeter {
             checks: Default::default(),
             closed: Default::default(),
             refused: Default::default(),
+            #[cfg(feature = "orca")]
+            weights: Default::default(),
             members: Mutex::default(),
         })
     }
@@ -267,6 +271,12 @@ impl ClusterMeter {
         });
     }
 
+    /// Its endpoints were weighed by what they report.
+    #[cfg(feature = "orca")]
+    pub(crate) fn weighed(&self, weighed: &crate::core::Weighed) {
+        self.weights.add(weighed, || self.hub.sink(Metric::Weights, &self.labels()));
+    }
+
     fn labels(&self) -> Vec<Label> {
         vec![("mesh.cluster", (&self.name).into())]
     }
@@ -320,6 +330,15 @@ impl ClusterMeter {
 
     /// Tells what is counted here.
     pub(crate) fn collect(&self, metric: Metric, samples: &mut Vec<MetricSample>) {
+        let mut count = |counted: &AtomicU64, label: Option<(&'static str, &'static str)>| {
+            if let count @ 1.. = counted.load(Relaxed) {
+                let mut labels = self.labels();
+                if let Some((name, value)) = label {
+                    labels.push((name, value.into()));
+                }
+                samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+            }
+        };
         match metric {
             Metric::HttpAttempt | Metric::GrpcAttempt => {
                 for (key, counts) in self.attempts() {
@@ -352,54 +371,35 @@ impl ClusterMeter {
             }
             Metric::ConnectionsClosed => {
                 for (counted, reason) in self.closed.iter().zip(DisconnectReason::ALL) {
-                    if let count @ 1.. = counted.load(Relaxed) {
-                        let mut labels = self.labels();
-                        labels.push(("mesh.disconnect.reason", reason.code().into()));
-                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
-                    }
+                    count(counted, Some(("mesh.disconnect.reason", reason.code())));
                 }
             }
             Metric::Ejections => {
                 for (counted, reason) in self.ejected.iter().zip(EjectReason::ALL) {
-                    if let count @ 1.. = counted.load(Relaxed) {
-                        let mut labels = self.labels();
-                        labels.push(("mesh.eject.reason", reason.code().into()));
-                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
-                    }
+                    count(counted, Some(("mesh.eject.reason", reason.code())));
                 }
             }
-            Metric::Suspected => {
-                if let count @ 1.. = self.suspected.load(Relaxed) {
-                    samples.push(MetricSample::new(self.labels(), MetricValue::Count(count)));
-                }
-            }
+            Metric::Suspected => count(&self.suspected, None),
             Metric::Marked => {
                 for (counted, health) in self.marked.iter().zip(SourceHealth::ALL) {
-                    if let count @ 1.. = counted.load(Relaxed) {
-                        let mut labels = self.labels();
-                        labels.push(("mesh.endpoint.health", health.as_str().into()));
-                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
-                    }
+                    count(counted, Some(("mesh.endpoint.health", health.as_str())));
                 }
             }
             Metric::AttemptsRefused => {
                 for (counted, why) in self.refused.iter().zip(Refusal::ALL) {
-                    if let count @ 1.. = counted.load(Relaxed) {
-                        let mut labels = self.labels();
-                        labels.push(("mesh.refusal", why.code().into()));
-                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
-                    }
+                    count(counted, Some(("mesh.refusal", why.code())));
                 }
             }
             Metric::Checks => {
                 for (counted, result) in self.checks.iter().zip(["failed", "passed"]) {
-                    if let count @ 1.. = counted.load(Relaxed) {
-                        let mut labels = self.labels();
-                        labels.push(("mesh.result", result.into()));
-                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
-                    }
+                    count(counted, Some(("mesh.result", result)));
                 }
             }
+            #[cfg(feature = "orca")]
+            Metric::Weights
+            | Metric::WeightFallbacks
+            | Metric::WeightsNotYetUsable
+            | Metric::WeightsStale => self.weights.collect(metric, || self.labels(), samples),
             _ => {}
         }
     }

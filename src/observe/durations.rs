@@ -15,7 +15,8 @@ const FAR: usize = 44;
 
 /// Takes samples to elsewhere, too: the application's meter provider.
 pub(crate) trait Sink: Send + Sync {
-    fn record(&self, nanos: u64);
+    /// One sample, in the unit of its metric.
+    fn record(&self, value: f64);
 }
 
 /// Makes the sinks of the cells.
@@ -91,10 +92,11 @@ impl Durations {
 
 impl Cell {
     #[inline]
+    #[expect(clippy::cast_precision_loss, reason = "a duration")]
     fn record(&self, nanos: u64) {
         self.histogram.record(nanos);
         if let Some(sink) = &self.sink {
-            sink.record(nanos);
+            sink.record(nanos as f64 / 1e9);
         }
     }
 }

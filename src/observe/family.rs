@@ -14,7 +14,7 @@ pub enum MetricKind {
     UpDownCounter,
     /// A value at this moment, which is not to be summed up over processes.
     Gauge,
-    /// Durations, by how long they were.
+    /// What was measured, by how much it was: durations, weights.
     Histogram,
 }
 
@@ -74,6 +74,10 @@ pub(crate) enum Metric {
     Suspected,
     Marked,
     Checks,
+    Weights,
+    WeightFallbacks,
+    WeightsNotYetUsable,
+    WeightsStale,
     ConnectDuration,
     ConnectionsOpen,
     ConnectionsFailed,
@@ -102,7 +106,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 49] = [
+    pub(crate) const ALL: [Self; 53] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -136,6 +140,10 @@ impl Metric {
         Self::Suspected,
         Self::Marked,
         Self::Checks,
+        Self::Weights,
+        Self::WeightFallbacks,
+        Self::WeightsNotYetUsable,
+        Self::WeightsStale,
         Self::ConnectDuration,
         Self::ConnectionsOpen,
         Self::ConnectionsFailed,
@@ -352,6 +360,30 @@ impl Metric {
                 Counter,
                 "{check}",
                 "Active checks of endpoints, by whether they passed",
+            ),
+            Self::Weights => (
+                "mesh.client.weights",
+                Histogram,
+                "{weight}",
+                "Weights of endpoints by what they report, each time that they are computed; 0 without a usable one",
+            ),
+            Self::WeightFallbacks => (
+                "mesh.client.weights.fallbacks",
+                Counter,
+                "{update}",
+                "Times that weights were computed and fewer than two endpoints had one: all take turns alike",
+            ),
+            Self::WeightsNotYetUsable => (
+                "mesh.client.weights.not_yet_usable",
+                Counter,
+                "{endpoint}",
+                "Endpoints, each time that weights were computed, that had not reported, or not for long enough",
+            ),
+            Self::WeightsStale => (
+                "mesh.client.weights.stale",
+                Counter,
+                "{endpoint}",
+                "Endpoints, each time that weights were computed, whose last report was too old",
             ),
             Self::ConnectDuration => (
                 "mesh.client.connect.duration",

@@ -28,6 +28,14 @@ const NANOS: [u64; 14] = [
     10_000_000_000,
 ];
 
+/// The upper bounds of the buckets of weights.
+//= OpenTelemetry SDK, explicit bucket histogram aggregation: the default boundaries
+#[cfg(any(feature = "orca", feature = "otel-033"))]
+pub(super) const WEIGHTS: [f64; 15] = [
+    0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1_000.0, 2_500.0, 5_000.0,
+    7_500.0, 10_000.0,
+];
+
 /// The buckets, and the sum: in microseconds it lasts for 584,000 years of calls.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {

@@ -36,6 +36,8 @@ mod tally;
 mod tests;
 mod text;
 pub(crate) mod trace;
+#[cfg(feature = "orca")]
+mod weights;
 
 /// The semantic conventions that the names and attributes of metrics and spans follow: they have one
 /// scope.

@@ -1,8 +1,8 @@
 //! To OpenTelemetry, through the application's own meter provider.
 //!
 //! Counters and gauges are observable instruments that read the cells when the SDK collects.
-//! There is no observable histogram: a duration is recorded once per call and once per attempt,
-//! with attributes that were made when the first of their kind came. The SDK keeps it in memory;
+//! There is no observable histogram: a duration is recorded once per call and once per attempt, a weight
+//! when it is computed, with attributes that were made when the first of their kind came. The SDK keeps it in memory;
 //! whatever becomes of its exporter, no call waits for it or learns of it.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use opentelemetry::{
 use super::{
     durations::{Sink, Sinks},
     family::{Label, LabelValue, Metric, MetricKind},
-    histogram::BOUNDS,
+    histogram::{BOUNDS, WEIGHTS},
     snapshot::{MetricSample, MetricValue},
 };
 
@@ -43,14 +43,15 @@ impl Exporter {
         Self(provider.meter_with_scope(scope))
     }
 
-    /// What the cells of durations record into as well.
+    /// What the cells of histograms record into as well.
     pub(crate) fn sinks(&self) -> Arc<dyn Sinks> {
         let all = Metric::ALL.into_iter();
-        let durations = all.filter(|metric| metric.family().kind == MetricKind::Histogram);
-        let histograms = durations.map(|metric| {
+        let measured = all.filter(|metric| metric.family().kind == MetricKind::Histogram);
+        let histograms = measured.map(|metric| {
             let family = metric.family();
+            let bounds = if metric == Metric::Weights { WEIGHTS.to_vec() } else { BOUNDS.to_vec() };
             let builder = self.0.f64_histogram(family.name).with_description(family.help);
-            (metric, builder.with_unit(family.unit).with_boundaries(BOUNDS.to_vec()).build())
+            (metric, builder.with_unit(family.unit).with_boundaries(bounds).build())
         });
         Arc::new(Histograms(histograms.collect()))
     }
@@ -116,9 +117,8 @@ impl Sinks for Histograms {
 }
 
 impl Sink for Recorded {
-    #[expect(clippy::cast_precision_loss, reason = "a duration")]
-    fn record(&self, nanos: u64) {
-        self.histogram.record(nanos as f64 / 1e9, &self.attributes);
+    fn record(&self, value: f64) {
+        self.histogram.record(value, &self.attributes);
     }
 }
 

@@ -69,6 +69,16 @@ pub enum MetricValue {
         /// How many there were.
         count: u64,
     },
+    /// Of a histogram of what are no durations.
+    #[non_exhaustive]
+    Distribution {
+        /// How many samples were at most so much; the last bound is infinite.
+        buckets: Vec<(f64, u64)>,
+        /// All of them together.
+        sum: f64,
+        /// How many there were.
+        count: u64,
+    },
 }
 
 // === impl Metrics ===
@@ -164,13 +174,15 @@ impl MetricSample {
 
 impl MetricValue {
     pub(super) fn durations(counts: &Counts) -> Self {
-        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
-        let mut sum = 0;
-        let buckets = bounds.zip(counts.buckets).map(|(bound, count)| {
-            sum += count;
-            (bound, sum)
-        });
-        Self::Durations { buckets: buckets.collect(), sum: counts.seconds(), count: counts.count() }
+        let buckets = at_most(&BOUNDS, &counts.buckets);
+        Self::Durations { buckets, sum: counts.seconds(), count: counts.count() }
+    }
+
+    /// Samples by the first bound that holds them; the last are those of the infinite one.
+    #[cfg(feature = "orca")]
+    pub(super) fn distribution(bounds: &[f64], counts: &[u64], sum: f64) -> Self {
+        let buckets = at_most(bounds, counts);
+        Self::Distribution { buckets, sum, count: counts.iter().sum() }
     }
 
     /// As one number; of a histogram, how many it has measured.
@@ -178,9 +190,21 @@ impl MetricValue {
     #[expect(clippy::cast_precision_loss, reason = "for reading")]
     pub fn as_f64(&self) -> f64 {
         match self {
-            Self::Count(count) | Self::Durations { count, .. } => *count as f64,
+            Self::Count(count)
+            | Self::Durations { count, .. }
+            | Self::Distribution { count, .. } => *count as f64,
             Self::Level(level) => *level as f64,
             Self::Number(number) => *number,
         }
     }
+}
+
+/// How many samples each bound holds: those of its bucket, and of all below.
+fn at_most(bounds: &[f64], counts: &[u64]) -> Vec<(f64, u64)> {
+    let mut sum = 0;
+    let each = bounds.iter().copied().chain([f64::INFINITY]).zip(counts).map(|(bound, count)| {
+        sum += count;
+        (bound, sum)
+    });
+    each.collect()
 }

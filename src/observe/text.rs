@@ -56,7 +56,8 @@ fn write_sample(text: &mut String, name: &str, sample: &MetricSample) {
         MetricValue::Count(count) => line(text, format_args!("{name}{plain} {count}")),
         MetricValue::Level(level) => line(text, format_args!("{name}{plain} {level}")),
         MetricValue::Number(number) => line(text, format_args!("{name}{plain} {number}")),
-        MetricValue::Durations { buckets, sum, count } => {
+        MetricValue::Durations { buckets, sum, count }
+        | MetricValue::Distribution { buckets, sum, count } => {
             let comma = if labels.is_empty() { "" } else { "," };
             for (bound, below) in buckets {
                 let bound = if bound.is_infinite() { "+Inf".into() } else { bound.to_string() };

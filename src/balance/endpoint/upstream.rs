@@ -118,6 +118,10 @@ pub(crate) trait Environment: Send + Sync + 'static {
     /// Who keeps the balancer looks again.
     fn wake(&self) {}
 
+    /// Its endpoints were weighed by what they report.
+    #[cfg(feature = "orca")]
+    fn weighed(&self, _weighed: &crate::core::Weighed) {}
+
     /// Whole probes are owed.
     #[cfg(feature = "orca")]
     fn probes_due(&self) {}

@@ -17,7 +17,7 @@ pub(crate) use self::{
     metrics::{LATENCY_US, Metric, RIF},
     orca::{Entry, Interval, Report, ReportRequest},
     read::{ANY, BINARY, Signal, message, read, signal_of},
-    weight::Weight,
+    weight::{Unusable, Weight},
     weights::{Rules, Scale},
 };
 use super::atomic;

@@ -12,7 +12,10 @@ mod atomic {
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod weight;
 
-use self::{weight::Weight, weights::Rules};
+use self::{
+    weight::{Unusable, Weight},
+    weights::Rules,
+};
 
 const NOW: u64 = 1_000_000_000;
 
@@ -29,9 +32,9 @@ fn a_first_report_is_seen_whole_or_not_at_all() {
         let rival = thread::spawn(move || rival.get(5 * NOW, &eager()));
         weight.report(5 * NOW, 7.0);
         let met = rival.join().unwrap();
-        assert!(met.is_none() || met == Some(7.0), "{met:?}");
+        assert!(met == Err(Unusable::NotYet) || met == Ok(7.0), "{met:?}");
         // And it was not taken for one that has expired.
-        assert_eq!(weight.get(5 * NOW, &eager()), Some(7.0));
+        assert_eq!(weight.get(5 * NOW, &eager()), Ok(7.0));
     });
 }
 
@@ -44,8 +47,8 @@ fn a_report_beside_the_end_of_the_last_one_is_taken_or_lost_and_the_next_one_cou
         let rival = thread::spawn(move || rival.get(5 * NOW, &eager()));
         weight.report(5 * NOW, 7.0);
         let met = rival.join().unwrap();
-        assert!(met.is_none() || met == Some(7.0), "{met:?}");
+        assert!(met == Err(Unusable::Stale) || met == Ok(7.0), "{met:?}");
         weight.report(5 * NOW, 8.0);
-        assert_eq!(weight.get(5 * NOW, &eager()), Some(8.0));
+        assert_eq!(weight.get(5 * NOW, &eager()), Ok(8.0));
     });
 }

@@ -14,7 +14,7 @@ use super::{
 pub(crate) struct Weight {
     /// The bits of the weight.
     value: AtomicU64,
-    /// When the last report came.
+    /// When the last report came; `NEVER` before the first one.
     updated: AtomicU64,
     /// When the first one came since there were none; `NEVER` while there is none.
     since: AtomicU64,
@@ -22,9 +22,19 @@ pub(crate) struct Weight {
 
 const NEVER: u64 = u64::MAX;
 
+/// Why a weight does not count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unusable {
+    /// There has been no report, or none for long enough.
+    NotYet,
+    /// The last report is too old.
+    Stale,
+}
+
 impl Default for Weight {
     fn default() -> Self {
-        Self { value: AtomicU64::new(0), updated: AtomicU64::new(0), since: AtomicU64::new(NEVER) }
+        let [updated, since] = [NEVER; 2].map(AtomicU64::new);
+        Self { value: AtomicU64::new(0), updated, since }
     }
 }
 
@@ -46,19 +56,19 @@ impl Weight {
     }
 
     /// The weight as it counts now.
-    pub(crate) fn get(&self, now: u64, rules: &Rules) -> Option<f64> {
+    //= gRFC A78: not yet usable, stale; a weight is stale as long as no report has followed it
+    pub(crate) fn get(&self, now: u64, rules: &Rules) -> Result<f64, Unusable> {
         let since = self.since.load(Acquire);
-        if since == NEVER {
-            return None;
-        }
         if now.saturating_sub(self.updated.load(Acquire)) >= rules.expiration {
-            // What comes after it begins anew.
-            self.since.store(NEVER, Relaxed);
-            return None;
+            if since != NEVER {
+                // What comes after it begins anew.
+                self.since.store(NEVER, Relaxed);
+            }
+            return Err(Unusable::Stale);
         }
-        if now.saturating_sub(since) < rules.blackout {
-            return None;
+        if since == NEVER || now.saturating_sub(since) < rules.blackout {
+            return Err(Unusable::NotYet);
         }
-        Some(f64::from_bits(self.value.load(Relaxed)))
+        Ok(f64::from_bits(self.value.load(Relaxed)))
     }
 }

@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::super::{Entry, Metric, Report, Rules, Scale, Weight};
+use super::super::{
+    Entry, Metric, Report, Rules, Scale,
+    Unusable::{NotYet, Stale},
+    Weight,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -94,25 +98,42 @@ fn absurd_reports_give_no_weight_or_a_bounded_one() {
 fn blackout_and_expiration() {
     let (weight, rules) = (Weight::default(), rules());
     let start = 5 * SECOND;
-    assert_eq!(weight.get(start, &rules), None);
+    assert_eq!(weight.get(start, &rules), Err(NotYet));
     weight.report(start, 7.0);
-    assert_eq!(weight.get(start, &rules), None);
+    assert_eq!(weight.get(start, &rules), Err(NotYet));
     weight.report(14 * SECOND, 8.0);
-    assert_eq!(weight.get(15 * SECOND - 1, &rules), None);
-    assert_eq!(weight.get(15 * SECOND, &rules), Some(8.0));
+    assert_eq!(weight.get(15 * SECOND - 1, &rules), Err(NotYet));
+    assert_eq!(weight.get(15 * SECOND, &rules), Ok(8.0));
     let end = 194 * SECOND;
-    assert_eq!(weight.get(end - 1, &rules), Some(8.0));
-    assert_eq!(weight.get(end, &rules), None);
+    assert_eq!(weight.get(end - 1, &rules), Ok(8.0));
+    assert_eq!(weight.get(end, &rules), Err(Stale));
     // Once expired it is new again, and the blackout holds.
     weight.report(200 * SECOND, 9.0);
-    assert_eq!(weight.get(200 * SECOND, &rules), None);
-    assert_eq!(weight.get(210 * SECOND, &rules), Some(9.0));
+    assert_eq!(weight.get(200 * SECOND, &rules), Err(NotYet));
+    assert_eq!(weight.get(210 * SECOND, &rules), Ok(9.0));
     let eager = Rules { blackout: 0, ..rules };
     let weight = Weight::default();
     weight.report(start, 1.0);
-    assert_eq!(weight.get(start, &eager), Some(1.0));
+    assert_eq!(weight.get(start, &eager), Ok(1.0));
     // A clock that went back: a report from later counts.
-    assert_eq!(weight.get(start - SECOND, &eager), Some(1.0));
+    assert_eq!(weight.get(start - SECOND, &eager), Ok(1.0));
+}
+
+#[test]
+fn who_has_no_weight_says_why() {
+    let (weight, rules) = (Weight::default(), rules());
+    // However long it has said nothing.
+    assert_eq!(weight.get(3_600 * SECOND, &rules), Err(NotYet));
+    weight.report(0, 7.0);
+    for now in [180, 181, 3_600] {
+        assert_eq!(weight.get(now * SECOND, &rules), Err(Stale), "each time, after {now} s");
+    }
+    weight.report(3_600 * SECOND, 8.0);
+    assert_eq!(weight.get(3_600 * SECOND, &rules), Err(NotYet));
+    // Connected to again: its next report is the first, and what it has told grows old all the same.
+    weight.forget();
+    assert_eq!(weight.get(3_779 * SECOND, &rules), Err(NotYet));
+    assert_eq!(weight.get(3_780 * SECOND, &rules), Err(Stale));
 }
 
 /// So many picks in turn, as `in_turn` of the picks makes them.
