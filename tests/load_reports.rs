@@ -1,5 +1,6 @@
 //! Load reports end to end: what servers report decides who is called.
 #![cfg(feature = "orca")]
+#![allow(clippy::float_cmp, reason = "counts are whole")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +15,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::Duration,
@@ -29,6 +30,7 @@ use tower::{
 use tower_mesh::{
     Body, Mesh, MeshBuilder,
     config::{Balancer, ClientWeighted, Prequal},
+    observe::MetricValue,
     server::{LoadReportBody, LoadReportLayer, OutOfBand, ReportFormat, ServerLoad},
 };
 
@@ -174,6 +176,96 @@ async fn the_blackout_is_ten_seconds_by_default() {
     all.reset();
     storm(1, 1_000, |_| fetch(&client, post("/", "x"))).await;
     assert!((890..=910).contains(&all.hits(0)), "{:?}", all.all_hits());
+}
+
+/// What is counted where weights are computed.
+struct Weighed {
+    fallbacks: f64,
+    not_yet_usable: f64,
+    stale: f64,
+    /// Weights, those that are 0 included, and their sum.
+    all: f64,
+    sum: f64,
+}
+
+impl Weighed {
+    fn of(mesh: &Mesh) -> Self {
+        let (metrics, of) = (mesh.metrics(), [("mesh.cluster", SERVICE)]);
+        let total = |name: &str| metrics.total(&format!("mesh.client.weights{name}"), &of);
+        let weights = metrics.family("mesh.client.weights").map(|it| it.samples[0].value());
+        let Some(MetricValue::Distribution { sum, .. }) = weights else { panic!("{weights:?}") };
+        Self {
+            fallbacks: total(".fallbacks"),
+            not_yet_usable: total(".not_yet_usable"),
+            stale: total(".stale"),
+            all: total(""),
+            sum: *sum,
+        }
+    }
+
+    /// What has been counted since.
+    fn since(&self, before: &Self) -> [f64; 5] {
+        let each = |it: &Self| [it.fallbacks, it.not_yet_usable, it.stale, it.all, it.sum];
+        let before = each(before);
+        std::array::from_fn(|n| each(self)[n] - before[n])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_counted_by_whether_they_are_usable_each_time_they_are_computed() {
+    let (all, is_silent) = (Leaves::new(3), Arc::new(AtomicBool::new(false)));
+    let silent = Arc::clone(&is_silent);
+    // The last one never reports.
+    let mesh = all.mesh(move |number, _| {
+        let silent = Arc::clone(&silent);
+        async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let utilization = match number {
+                0 => 0.25,
+                1 => 0.5,
+                _ => return Ok(ok("hello")),
+            };
+            if silent.load(Relaxed) {
+                return Ok(ok("hello"));
+            }
+            let report = format!("TEXT application_utilization:{utilization},rps_fractional:100");
+            Ok(reporting("endpoint-load-metrics", &report))
+        }
+    });
+    let mut config = ClientWeighted::default();
+    config.blackout = Some(Duration::from_millis(500));
+    config.expiration = Some(Duration::from_secs(1));
+    config.update = Some(Duration::from_millis(100));
+    let balancer = Balancer::ClientWeighted(config);
+    let mesh = mesh.service(SERVICE, |service| service.balancer(balancer)).build().unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    // A call takes a millisecond.
+    let calls = async |count: usize| {
+        storm(1, count, |_| fetch(&client, post("/", "x"))).await;
+    };
+
+    calls(400).await;
+    let early = Weighed::of(&mesh);
+    assert!(early.fallbacks >= 3.0, "{} computations in 400 ms", early.fallbacks);
+    assert_eq!((early.not_yet_usable, early.stale), (3.0 * early.fallbacks, 0.0));
+    assert_eq!((early.all, early.sum), (early.not_yet_usable, 0.0));
+
+    calls(600).await;
+    let before = Weighed::of(&mesh);
+    calls(500).await;
+    let [fallbacks, times, stale, weights, sum] = Weighed::of(&mesh).since(&before);
+    assert!(times >= 3.0, "{times} computations in 500 ms");
+    assert_eq!((fallbacks, stale), (0.0, 0.0));
+    assert_eq!((weights, sum), (3.0 * times, 600.0 * times));
+
+    is_silent.store(true, Relaxed);
+    calls(1_300).await;
+    let before = Weighed::of(&mesh);
+    calls(500).await;
+    let [fallbacks, times, stale, weights, sum] = Weighed::of(&mesh).since(&before);
+    assert!(times >= 3.0, "{times} computations in 500 ms");
+    assert_eq!((fallbacks, stale), (times, 2.0 * times));
+    assert_eq!((weights, sum), (3.0 * times, 0.0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -165,6 +165,45 @@ async fn what_arrives_is_what_the_cells_have() {
     assert!(names.iter().all(|name| name.ends_with(".duration")), "{names:?}");
 }
 
+#[cfg(feature = "orca")]
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_arrive_in_buckets_of_their_own() {
+    use tower_mesh::config::{Balancer, ClientWeighted};
+
+    let collector = Collector::start().await.unwrap();
+    let server = Server::named("hello").await;
+    let meters = provider(&collector.endpoint(), Duration::from_secs(3600));
+    let weighted = Balancer::ClientWeighted(ClientWeighted::default());
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .service("users", |service| service.balancer(weighted))
+        .meter_provider(&meters)
+        .build()
+        .unwrap();
+    let client = mesh.client("users").unwrap();
+    patience(async {
+        while mesh.metrics().total("mesh.client.weights", &[]) < 1.0 {
+            fetch(&client, get("/")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let flushing = meters.clone();
+    tokio::task::spawn_blocking(move || flushing.force_flush()).await.unwrap().unwrap();
+    let arrived = collector.metrics();
+    let of = |name: &str| arrived.iter().find(|metric| metric.name == name).unwrap();
+    let labels = BTreeMap::from([("mesh.cluster".to_owned(), "users".to_owned())]);
+    for name in ["mesh.client.weights", "mesh.client.weights.fallbacks"] {
+        let samples = samples(of(name));
+        assert!(samples.len() == 1 && samples[&labels] >= 1.0, "{name}: {samples:?}");
+    }
+    // The one endpoint has reported nothing: it weighs 0, and the first bucket is of these alone.
+    let Some(Data::Histogram(histogram)) = &of("mesh.client.weights").data else { panic!() };
+    let point = &histogram.data_points[0];
+    assert_eq!((point.explicit_bounds[0], point.explicit_bounds.len()), (0.0, 15));
+    assert_eq!((point.bucket_counts[0], point.sum), (point.count, Some(0.0)));
+}
+
 /// Makes calls while metrics are exported every few milliseconds; none fails, and none waits.
 async fn calls_go_on(endpoint: &str) {
     let server = Server::named("hello").await;

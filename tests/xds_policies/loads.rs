@@ -1,4 +1,5 @@
 //! Weights by reported load (gRFC A58) within localities that share by theirs.
+#![allow(clippy::float_cmp, reason = "counts are whole")]
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use http::StatusCode;
 use tower_mesh::{Client, testing::xds::Resource};
 
 use super::{
-    endpoint, is_accepted, list, start,
+    CLUSTER, endpoint, is_accepted, list, start,
     support::{Server, fetch, get, patience, reply, storm},
     time, under, zones,
 };
@@ -57,7 +58,7 @@ async fn calls_follow_reported_loads_after_the_blackout_within_localities_that_s
     };
     let endpoints = zones([("near", 3, of(&servers[..2])), ("far", 1, of(&servers[2..]))]);
     let resources = [by_load(Duration::from_secs(60)), endpoints];
-    let (plane, _mesh, client) = start("reported loads", resources).await;
+    let (plane, mesh, client) = start("reported loads", resources).await;
 
     // All have reported, and weights are computed: none of them counts yet.
     shares(&client, &servers, 100).await;
@@ -66,6 +67,13 @@ async fn calls_follow_reported_loads_after_the_blackout_within_localities_that_s
     assert!(early[0].abs_diff(early[1]) <= 10, "{early:?}");
     assert!(early[2].abs_diff(early[3]) <= 10, "{early:?}");
     assert!((250..=350).contains(&(early[0] + early[1])), "{early:?}");
+    let usable = || {
+        let (metrics, of) = (mesh.metrics(), [("mesh.cluster", CLUSTER)]);
+        let total = |name: &str| metrics.total(&format!("mesh.client.weights{name}"), &of);
+        (total("") - total(".not_yet_usable"), total(".stale"), total(".fallbacks"))
+    };
+    let (weights, stale, fallbacks) = usable();
+    assert!(weights == 0.0 && stale == 0.0 && fallbacks > 0.0, "{}", mesh.prometheus());
 
     plane.set([by_load(Duration::ZERO)]);
     patience(async {
@@ -83,5 +91,8 @@ async fn calls_follow_reported_loads_after_the_blackout_within_localities_that_s
         assert!((7 * pair[1]..=9 * pair[1]).contains(&(2 * pair[0])), "{late:?}");
     }
     assert!((660..=840).contains(&(late[0] + late[1])), "{late:?}");
+    // The whole cluster is weighed at once, its localities included.
+    let (weights, stale, _) = usable();
+    assert!(weights >= 4.0 && stale == 0.0, "{}", mesh.prometheus());
     is_accepted(&plane);
 }
