@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use tower_mesh::{Body, Call, ErrorKind, Event, Mesh, Phase, Retry, config};
+use tower_mesh::{Body, Call, ErrorKind, Event, Mesh, Origin, Phase, Retry, config};
 
 use support::{
     GreeterClient, HelloRequest, Leaves, RawServer, Recorder, SERVICE, Server, VERSIONS, get,
@@ -417,7 +417,12 @@ async fn waiting_for_the_first_configuration_is_bounded() {
     let mesh = Mesh::builder().source(Silent).build().unwrap();
     let start = tokio::time::Instant::now();
     let error = mesh.http().send(get("http://users.prod/")).await.unwrap_err();
-    assert_eq!(error.phase(), Phase::Resolve, "{error}");
+    // No deadline of the caller's has passed.
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Config, Phase::Resolve), "{error}");
+    assert_eq!(error.origin(), Origin::Control, "{error}");
+    assert_eq!((error.grpc_code(), error.http_status().as_u16()), (14, 503), "{error}");
+    let said = "no source delivered the service within 5s (`resolve_timeout`)";
+    assert!(error.to_string().contains(said), "{error}");
     assert_eq!(start.elapsed().as_secs(), 5, "the default bound");
 }
 

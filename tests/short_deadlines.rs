@@ -74,10 +74,18 @@ async fn end_of<B: http_body::Body + Unpin>(mut body: B) -> B::Error {
 #[tokio::test(start_paused = true)]
 async fn a_calls_own_deadline_bounds_the_wait_for_configuration() {
     let mesh = Mesh::builder().source(Silent).build().unwrap();
-    let start = tokio::time::Instant::now();
-    let call = within(Duration::from_millis(200), get("/"));
-    let error = mesh.client("users").unwrap().send(call).await.unwrap_err();
-    assert_eq!(start.elapsed().as_millis() / 10, 20, "{error}");
+    // Of two that pass together it is the caller's that has passed.
+    for (allowed, waited, code, status) in
+        [(200, 200, 4, 504), (5000, 5000, 4, 504), (5100, 5000, 14, 503), (60_000, 5000, 14, 503)]
+    {
+        let start = tokio::time::Instant::now();
+        let call = within(Duration::from_millis(allowed), get("/"));
+        let error = mesh.client("users").unwrap().send(call).await.unwrap_err();
+        assert_eq!(start.elapsed().as_millis() / 10, waited / 10, "{error}");
+        let told = (error.grpc_code(), error.http_status().as_u16(), error.is_timeout());
+        assert_eq!(told, (code, status, code == 4), "{allowed} ms: {error}");
+        assert_eq!(error.to_string().contains("(`resolve_timeout`)"), code == 14, "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,6 +98,7 @@ async fn a_timeout_in_code_bounds_the_wait_for_configuration_too() {
     let start = tokio::time::Instant::now();
     let error = mesh.client("users").unwrap().send(get("/")).await.unwrap_err();
     assert_eq!(start.elapsed().as_millis() / 10, 20, "{error}");
+    assert!(error.is_timeout(), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

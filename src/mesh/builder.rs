@@ -176,6 +176,10 @@ impl MeshBuilder {
 
     /// Bounds the wait of a call for the first configuration. Unit: time. Default: 5 s. Range: over
     /// 0 and at most 365 days; anything else fails [`build`](Self::build).
+    ///
+    /// A call that has waited so long fails with [`ErrorKind::Config`](crate::ErrorKind::Config)
+    /// (`UNAVAILABLE`, 503); one whose own deadline has passed by then, with
+    /// [`Timeout`](crate::ErrorKind::Timeout).
     pub fn resolve_timeout(mut self, timeout: Duration) -> Self {
         self.code.resolve_timeout = Some(timeout);
         self

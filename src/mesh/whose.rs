@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{Client, UnknownNames};
+use super::{Client, UnknownNames, call};
 use crate::{
     config::name::Name,
-    core::{BoxFuture, Error, ErrorKind, Instant, Phase, earliest},
+    core::{BoxFuture, Error, Instant, earliest},
 };
 
 /// Whose a name is.
@@ -72,13 +72,14 @@ impl Client {
             // Otherwise every source has spoken by now, or the call will tell what is wrong.
             let Some(cell) = cell else { return Ok(()) };
             let own = Instant::now().checked_add(inner.resolve_timeout);
+            let is_callers = deadline.is_some_and(|at| own.is_none_or(|own| at <= own));
             let changed = inner.changed(&cell);
             let Some(until) = earliest(own, deadline) else {
                 changed.await;
                 return Ok(());
             };
             tokio::time::timeout_at(until, changed).await.map_err(|_elapsed| {
-                Error::new(ErrorKind::Timeout, Phase::Resolve)
+                call::undelivered(is_callers)
                     .service(&cell.name)
                     .detail("no source said in time whether the name is the mesh's")
             })

@@ -155,7 +155,8 @@ async fn the_wait_for_the_sources_is_bounded() {
     let (mesh, _publisher) = late(Duration::from_millis(50)).await;
     let http = open(&mesh, to(&api));
     let error = patience(http.get(url(&api, "api.example", "/")).send()).await.unwrap_err();
-    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Resolve));
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Config, Phase::Resolve), "{error}");
+    assert_eq!(error.http_status().as_u16(), 503, "{error}");
     let (mesh, _publisher) = late(Duration::from_secs(60)).await;
     let http = open(&mesh, to(&api));
     let request = http.get(url(&api, "api.example", "/")).timeout(Duration::from_millis(50));

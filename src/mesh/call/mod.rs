@@ -45,6 +45,8 @@ pub(super) use self::routed::no_tunnel;
 pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(super) use self::stepped::unusable;
 pub(super) use self::termed::{asked, count};
+#[cfg(feature = "reqwest-013")]
+pub(super) use self::words::undelivered;
 pub(crate) use self::{
     head::set_authority,
     overrides::{Bound, Overrides},

@@ -257,9 +257,7 @@ impl PathProj<'_> {
             return self.expired_before();
         }
         if self.pinned.is_none() {
-            let error = Error::new(ErrorKind::Timeout, Phase::Resolve)
-                .detail(format!("no source delivered the service {}", self.of_resolve()));
-            return Step::Return(Err(error));
+            return Step::Return(Err(self.of_silence()));
         }
         let whole = self.is_late(now);
         let bound = if whole { String::new() } else { self.of_attempt_bound() };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Pinned, path::PathProj};
 use crate::{
     config,
-    core::{Instant, RetryRefusal},
+    core::{Error, ErrorKind, Instant, Origin, Phase, RetryRefusal},
     resilience::{
         deadline::Extent,
         retry::{self, Arms},
@@ -55,14 +55,27 @@ impl PathProj<'_> {
     /// How long a call that found no service, or no endpoints, has waited for a source.
     pub(super) fn of_resolve(&self) -> String {
         let started = self.started.unwrap_or_else(Instant::now);
-        match *self.own_bound {
-            Some(own) if self.resolve_by.is_none_or(|at| own < at) => {
+        match self.own_wait() {
+            Some(own) => {
                 format!("within the {} of the call", length(own.saturating_duration_since(started)))
             }
-            _ => {
+            None => {
                 format!("within {} (`resolve_timeout`)", length(self.caller.inner.resolve_timeout))
             }
         }
+    }
+
+    /// The call's own bound, where it ends the wait for a source no later than `resolve_timeout` does.
+    fn own_wait(&self) -> Option<Instant> {
+        let is_first = |own: &Instant| self.resolve_by.is_none_or(|at| *own <= at);
+        self.own_bound.filter(is_first)
+    }
+
+    /// No source has delivered the service in time.
+    #[cold]
+    pub(super) fn of_silence(&self) -> Error {
+        let error = undelivered(self.own_wait().is_some());
+        error.detail(format!("no source delivered the service {}", self.of_resolve()))
     }
 
     /// Who has said a setting of the policy: the code, or which source.
@@ -94,6 +107,19 @@ impl PathProj<'_> {
             None => "the route is gone",
         }
     }
+}
+
+/// What a call that waits for a source ends with: the deadline of its own that passed, or else a source that
+/// does not speak, which is no deadline of the caller's.
+//= gRPC `statuscodes.md`: DEADLINE_EXCEEDED is of the call's deadline, UNAVAILABLE of what may be back later
+#[cold]
+pub(crate) fn undelivered(own_deadline: bool) -> Error {
+    if own_deadline {
+        return Error::new(ErrorKind::Timeout, Phase::Resolve);
+    }
+    Error::new(ErrorKind::Config, Phase::Resolve)
+        .with_origin(Origin::Control)
+        .check("that the source has delivered the service's configuration")
 }
 
 const TIMEOUT: &str = "timeout";

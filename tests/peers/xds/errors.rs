@@ -104,8 +104,8 @@ async fn a_listener_and_a_cluster_that_are_not_there() {
             Who::GrpcJs => assert_eq!(outcome.code, Some(4), "{outcome:?}"),
             // A caller waits for what is not known for `resolve_timeout` at most.
             Who::Ours => {
-                assert!(outcome.code == Some(4) && (4.9..9.0).contains(&seconds), "{outcome:?}");
-                assert!(outcome.text.contains("resolve_timeout"), "{outcome:?}");
+                assert!((4.9..9.0).contains(&seconds), "{outcome:?}");
+                assert!(text(who, outcome).contains("resolve_timeout"), "{outcome:?}");
             }
             _ => {
                 assert!(text(who, outcome).contains("nobody"), "{who:?}: {outcome:?}");
