@@ -8,15 +8,23 @@
 //! ```
 //!
 //! Without arguments, and with the feature `testing`, it starts a control plane of its own that has three
-//! clusters, and only one of them whole. It ends with 0 when all that a name needs is there, with 1 when
-//! it is not, and with 2 when it is not asked rightly.
+//! clusters, and only one of them whole. It ends with 0 when all that a name needs is there and its calls have
+//! where to go, with 1 when not, and with 2 when it is not asked rightly.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    iter,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Request;
 use tokio::time::Instant;
 use tower_mesh::{
-    BoxError, Client, Mesh,
+    BoxError, Choice, Client, ClusterExplanation, Description, ErrorKind, Mesh, Setting,
+    SettingOrigin,
     control::xds::{Bootstrap, ResourceKind, ResourceState, ResourceStatus, Status, Xds},
 };
 #[cfg(feature = "testing")]
@@ -72,14 +80,14 @@ async fn ask(
         #[cfg(feature = "testing")]
         [] => sample(out).await,
         [bootstrap, target] | [bootstrap, target, _] => {
-            let line = asked.words.get(2).map_or("GET /", String::as_str);
             let mut patient = Patient::admit(Bootstrap::from_file(bootstrap)?, target)?;
             let is_well = patient.examine(out).await?;
-            patient.explain(line, &asked.headers, out)?;
+            let line = asked.words.get(2).map(String::as_str);
+            let has_where_to_go = patient.explain(line, &asked.headers, out)?;
             if asked.json {
                 writeln!(out, "{}", patient.xds.status().await.to_json())?;
             }
-            Ok(is_well)
+            Ok(is_well && has_where_to_go)
         }
         _ => Err("a bootstrap file, a target and perhaps a request are needed".into()),
     }
@@ -144,15 +152,18 @@ impl Patient {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        conclude(&status, out)
+        conclude(&status, &self.mesh.describe(), out)
     }
 
+    /// Tells where a request would go, `GET /` where none is given. Whether the mesh has where to: what is
+    /// no request says nothing of that, nor does one that nobody has asked for and no route takes.
     fn explain(
         &self,
-        line: &str,
+        given: Option<&str>,
         headers: &[(String, String)],
         out: &mut dyn Write,
-    ) -> Result<(), BoxError> {
+    ) -> Result<bool, BoxError> {
+        let line = given.unwrap_or("GET /");
         let (method, path) = line.split_once(' ').unwrap_or(("GET", line));
         let mut request =
             Request::builder().method(method).uri(format!("http://{}{path}", self.name));
@@ -160,11 +171,32 @@ impl Patient {
             request = request.header(name, value);
         }
         writeln!(out, "\nwhere `{line}` would go:")?;
-        match request.body(()).map_err(BoxError::from).and_then(|it| Ok(self.mesh.explain(&it)?)) {
-            Ok(explanation) => writeln!(out, "{explanation}")?,
-            Err(error) => writeln!(out, "nowhere: {error}")?,
+        let request = match request.body(()) {
+            Ok(request) => request,
+            Err(error) => {
+                writeln!(out, "nowhere: {error}")?;
+                return Ok(true);
+            }
+        };
+        match self.mesh.explain(&request) {
+            Ok(explanation) => {
+                writeln!(out, "{explanation}")?;
+                let mut goes = true;
+                for reason in explanation.clusters.iter().filter_map(nobody) {
+                    writeln!(out, "nowhere: {reason}")?;
+                    goes = false;
+                }
+                Ok(goes)
+            }
+            Err(error) => {
+                writeln!(out, "nowhere: {error}")?;
+                Ok(match error.kind() {
+                    ErrorKind::InvalidRequest => true,
+                    ErrorKind::NoRoute => given.is_none(),
+                    _ => false,
+                })
+            }
         }
-        Ok(())
     }
 }
 
@@ -195,8 +227,43 @@ fn is_settled(status: &Status) -> bool {
         && needed.all(|it| it.state != ResourceState::Requested || it.error.is_some())
 }
 
-/// What is to be said of the whole.
-fn conclude(status: &Status, out: &mut dyn Write) -> Result<bool, BoxError> {
+/// Why nobody gets the calls that go to this cluster.
+fn nobody(cluster: &ClusterExplanation) -> Option<&str> {
+    let mut line = iter::once(cluster).chain(&cluster.failover);
+    let is_taken = cluster.taken_by.is_some() || line.any(|it| asks_dns(&it.settings));
+    match &cluster.pick.choice {
+        Choice::Nothing { reason } if cluster.share > 0.0 && !is_taken => Some(reason.as_str()),
+        _ => None,
+    }
+}
+
+/// The clusters that calls go to and that have nobody, though nothing of them is refused.
+fn deserted(mesh: &Description) -> BTreeSet<String> {
+    let is_said = |name: &str| {
+        let part = format!("cluster {}", name.to_ascii_lowercase());
+        let endpoints = format!("endpoints of {part}");
+        mesh.refused.iter().any(|it| it.part == part || it.part == endpoints)
+    };
+    let routes = mesh.services.iter().flat_map(|service| &service.routes);
+    let clusters = routes.flat_map(|route| &route.clusters).filter(|it| it.weight > 0);
+    let empty = clusters.filter(|it| it.endpoints.is_empty() && !is_filled_later(&it.settings));
+    let empty = empty.filter(|it| !is_said(&it.name));
+    empty.map(|it| format!("cluster {} has no endpoints", it.name)).collect()
+}
+
+/// Whether a cluster without endpoints of its own has others: those that DNS finds, or those of other clusters.
+fn is_filled_later(settings: &[Setting]) -> bool {
+    let leads_on = |it: &Setting| it.name == "failover" && it.origin != SettingOrigin::Default;
+    asks_dns(settings) || settings.iter().any(leads_on)
+}
+
+/// Whether DNS is asked for its endpoints, which is not done here.
+fn asks_dns(settings: &[Setting]) -> bool {
+    settings.iter().any(|it| it.name.starts_with("discovery."))
+}
+
+/// What is to be said of the whole: of what the control plane says, and of what the mesh makes of it.
+fn conclude(status: &Status, mesh: &Description, out: &mut dyn Write) -> Result<bool, BoxError> {
     writeln!(out, "\nnode `{}`", status.node)?;
     for server in &status.servers {
         let state = if server.is_connected { "connected" } else { "not connected" };
@@ -213,14 +280,26 @@ fn conclude(status: &Status, out: &mut dyn Write) -> Result<bool, BoxError> {
     }
     let needed: Vec<_> = status.resources.iter().filter(|it| it.is_needed).collect();
     let bad = needed.iter().filter(|it| it.state != ResourceState::Acked || it.error.is_some());
-    let bad: Vec<String> =
-        bad.map(|it| format!("{} {} ({})", it.kind, it.name, it.state)).collect();
-    if bad.is_empty() {
-        writeln!(out, "all {} resources are there", needed.len())?;
-    } else {
-        writeln!(out, "wrong: {}", bad.join(", "))?;
+    let (mut resources, mut named) = (Vec::new(), Vec::new());
+    for it in bad {
+        resources.push(format!("{} {} ({})", it.kind, it.name, it.state));
+        named.push(format!("{} resource `{}`", it.kind, it.name));
     }
-    Ok(bad.is_empty())
+    let mut wrong = Vec::new();
+    if !resources.is_empty() {
+        wrong.push(resources.join(", "));
+    }
+    // What the mesh lacks for one of these is told by it.
+    let refused = mesh.refused.iter().filter(|it| !named.iter().any(|name| it.text.contains(name)));
+    wrong.extend(refused.map(ToString::to_string));
+    wrong.extend(deserted(mesh));
+    for it in &wrong {
+        writeln!(out, "wrong: {it}")?;
+    }
+    if wrong.is_empty() {
+        writeln!(out, "all {} resources are there", needed.len())?;
+    }
+    Ok(wrong.is_empty())
 }
 
 /// A control plane of our own.
@@ -248,7 +327,7 @@ async fn sample(out: &mut dyn Write) -> Result<bool, BoxError> {
     let state = |kind, name| status.resource(kind, name).map(|it| it.state);
     assert_eq!(state(ResourceKind::Cluster, "green"), Some(ResourceState::Nacked));
     assert_eq!(state(ResourceKind::Endpoints, "canary"), Some(ResourceState::DoesNotExist));
-    patient.explain("GET /cart", &[], out)?;
+    patient.explain(Some("GET /cart"), &[], out)?;
 
     writeln!(out, "== the same once it has been mended")?;
     plane.set([
@@ -257,6 +336,6 @@ async fn sample(out: &mut dyn Write) -> Result<bool, BoxError> {
         Resource::endpoints("canary", ["10.0.2.1:80".parse()?]),
     ]);
     let is_well = patient.examine(out).await?;
-    patient.explain("GET /cart", &[], out)?;
-    Ok(is_well)
+    let has_where_to_go = patient.explain(Some("GET /cart"), &[], out)?;
+    Ok(is_well && has_where_to_go)
 }

@@ -21,8 +21,23 @@ use envoy_types::pb::envoy::{
     },
     r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
 };
+#[cfg(feature = "dns")]
+use envoy_types::pb::{
+    envoy::config::{
+        cluster::v3::{
+            Cluster,
+            cluster::{ClusterDiscoveryType, DiscoveryType},
+        },
+        core::v3::{Address, SocketAddress, address, socket_address::PortSpecifier},
+        endpoint::v3::{
+            ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+            lb_endpoint::HostIdentifier,
+        },
+    },
+    google::protobuf::UInt32Value,
+};
 use prost::Message as _;
-use tower_mesh::testing::xds::{AdsServer, RDS, Resource};
+use tower_mesh::testing::xds::{AdsServer, CDS, EDS, LDS, RDS, Resource};
 
 const FEDERATED: &str = "xdstp://far/envoy.config.listener.v3.Listener/orders";
 
@@ -34,6 +49,11 @@ struct Bed {
 
 impl Bed {
     async fn start(delta: bool) -> Self {
+        Self::of(delta, &serde_json::json!({"id": "patient"})).await
+    }
+
+    /// The same, asking as this node.
+    async fn of(delta: bool, node: &serde_json::Value) -> Self {
         let plane = AdsServer::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let features = if delta { vec!["xds_v3", "delta"] } else { vec!["xds_v3"] };
@@ -46,7 +66,7 @@ impl Bed {
         let bootstrap = serde_json::json!({
             "xds_servers": [server],
             "authorities": {"far": {"client_listener_resource_name_template": template}},
-            "node": {"id": "patient"},
+            "node": node,
         });
         fs::write(folder.path().join("bootstrap.json"), bootstrap.to_string()).unwrap();
         Self { plane, folder }
@@ -105,6 +125,10 @@ fn routes() -> Resource {
         routes: vec![to("canary", vec![canary]), to("blue", Vec::new())],
         ..VirtualHost::default()
     };
+    of_host(host)
+}
+
+fn of_host(host: VirtualHost) -> Resource {
     let all = RouteConfiguration {
         name: "routes".to_owned(),
         virtual_hosts: vec![host],
@@ -123,6 +147,37 @@ fn whole() -> Vec<Resource> {
         Resource::cluster("canary"),
         Resource::endpoints("canary", ["10.0.0.2:80".parse().unwrap()]),
     ]
+}
+
+/// A cluster of the endpoints that DNS has for a name.
+#[cfg(feature = "dns")]
+fn by_dns(name: &str, host: &str, port: u32) -> Resource {
+    let socket = SocketAddress {
+        address: host.to_owned(),
+        port_specifier: Some(PortSpecifier::PortValue(port)),
+        ..SocketAddress::default()
+    };
+    let address = Some(Address { address: Some(address::Address::SocketAddress(socket)) });
+    let endpoint = Endpoint { address, ..Endpoint::default() };
+    let locality = LocalityLbEndpoints {
+        lb_endpoints: vec![LbEndpoint {
+            host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
+            ..LbEndpoint::default()
+        }],
+        load_balancing_weight: Some(UInt32Value { value: 1 }),
+        ..LocalityLbEndpoints::default()
+    };
+    let cluster = Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::LogicalDns.into())),
+        load_assignment: Some(ClusterLoadAssignment {
+            cluster_name: name.to_owned(),
+            endpoints: vec![locality],
+            ..ClusterLoadAssignment::default()
+        }),
+        ..Cluster::default()
+    };
+    Resource::encoded(CDS, name, cluster.encode_to_vec())
 }
 
 /// The lines of what is said that begin so.
@@ -217,6 +272,105 @@ async fn routes_that_are_refused_are_told_with_the_reason_and_end_with_1() {
     assert!(text.contains("the sum must be in 1..=4294967295"), "{text}");
     assert!(text.contains("1 refused)"), "{text}");
     assert_eq!(bed.plane.nacks(RDS).len(), 1);
+}
+
+/// All resources are there and accepted in what follows, and yet no call works.
+fn is_all_accepted(bed: &Bed, text: &str) {
+    for kind in [LDS, RDS, CDS, EDS] {
+        assert!(bed.plane.nacks(kind).is_empty(), "{kind}: {text}");
+    }
+    let chain = text.split("node `patient`").next().unwrap();
+    for state in ["NACKED", "DOES_NOT_EXIST", "TIMEOUT"] {
+        assert!(!chain.contains(state), "{text}");
+    }
+    assert!(!text.contains("resources are there"), "{text}");
+}
+
+#[tokio::test]
+async fn routes_of_another_authority_lead_nowhere_and_end_with_1() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    bed.plane.set([Resource::routes("routes", [("elsewhere", "blue")])]);
+    let (code, text) = bed.ask(&["orders"]).await;
+    assert_eq!(code, 1, "{text}");
+    is_all_accepted(&bed, &text);
+    let wrong = lines(&text, "wrong: ");
+    let [wrong] = wrong.as_slice() else { panic!("one line: {text}") };
+    let reason = "RDS resource routes: none of its virtual hosts is for the authority orders";
+    assert!(wrong.starts_with("wrong: service orders: ") && wrong.contains(reason), "{wrong}");
+    assert_eq!(lines(&text, "nowhere: ").len(), 1, "{text}");
+}
+
+/// To clients of gRPC istiod leaves out how connections are secured.
+#[tokio::test]
+async fn clusters_that_the_mesh_does_not_call_though_they_are_accepted_end_with_1() {
+    let node = serde_json::json!({"id": "patient", "metadata": {"GENERATOR": "grpc"}});
+    let bed = Bed::of(true, &node).await;
+    bed.plane.set(whole());
+    let (code, text) = bed.ask(&["orders"]).await;
+    assert_eq!(code, 1, "{text}");
+    is_all_accepted(&bed, &text);
+    for cluster in ["blue", "canary"] {
+        let wrong =
+            format!("wrong: cluster {cluster}: whether its connections are plaintext or not");
+        assert_eq!(lines(&text, &wrong).len(), 1, "{text}");
+    }
+    assert_eq!(lines(&text, "nowhere: ").len(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_cluster_without_endpoints_is_named_and_ends_with_1() {
+    for (empty, goes) in [("blue", false), ("canary", true)] {
+        let bed = Bed::start(true).await;
+        bed.plane.set(whole());
+        bed.plane.set([Resource::endpoints(empty, [])]);
+        let (code, text) = bed.ask(&["orders", "GET /"]).await;
+        assert_eq!(code, 1, "{text}");
+        is_all_accepted(&bed, &text);
+        assert_eq!(lines(&text, "wrong: "), [format!("wrong: cluster {empty} has no endpoints")]);
+        // It is told, too, of the request that goes there.
+        assert_eq!(lines(&text, "nowhere: ").is_empty(), goes, "{text}");
+    }
+}
+
+/// What is looked up when it is called is not looked up here.
+#[cfg(feature = "dns")]
+#[tokio::test]
+async fn a_cluster_whose_endpoints_dns_finds_lacks_nothing() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    bed.plane.set([by_dns("blue", "blue.example", 80)]);
+    let (code, text) = bed.ask(&["orders", "GET /"]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("all 5 resources are there"), "{text}");
+    assert!(text.contains("asks no DNS"), "{text}");
+}
+
+#[tokio::test]
+async fn a_request_that_no_route_takes_ends_with_1_only_if_it_was_asked_about() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    let mut cart = to("blue", Vec::new());
+    let path = route_match::PathSpecifier::Path("/cart".to_owned());
+    cart.r#match = Some(RouteMatch { path_specifier: Some(path), ..RouteMatch::default() });
+    let host = VirtualHost {
+        name: "all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![cart],
+        ..VirtualHost::default()
+    };
+    bed.plane.set([of_host(host)]);
+    for (words, code, nowhere) in [
+        (&["orders"][..], 0, 1),
+        (&["orders", "GET /cart"][..], 0, 0),
+        (&["orders", "GET /"][..], 1, 1),
+    ] {
+        let (ended, text) = bed.ask(words).await;
+        assert_eq!(ended, code, "{words:?}: {text}");
+        assert_eq!(lines(&text, "nowhere: ").len(), nowhere, "{words:?}: {text}");
+        // The chain is whole.
+        assert!(text.contains("all 4 resources are there"), "{words:?}: {text}");
+    }
 }
 
 #[tokio::test]
