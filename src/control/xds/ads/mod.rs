@@ -10,7 +10,7 @@
 //! | what | rule | source |
 //! |---|---|---|
 //! | names | asked for by name only: neither `*` nor an empty list that a server reads as it | xDS protocol |
-//! | version | what was last accepted, of this server; on a new stream only where all that is asked for is held from here, else the server is to send all | xDS protocol, and its silence otherwise |
+//! | version | what was last accepted, of this server; on a new stream only where all that is asked for is held from here and nothing of it was refused since, else the server is to send all; by delta that of each resource, unless other content was refused under it | xDS protocol, and its silence otherwise |
 //! | nonce | of the stream | gRFC A27 |
 //! | node | in the first request of a stream | gRFC A27 |
 //! | timer | 15 s from the request on an open stream, only for what is not held; 30 s with `resource_timer_is_transient_error` | gRFC A57, A88 |

@@ -22,8 +22,9 @@ pub(crate) enum Held {
     Nothing,
     /// This version, from this server.
     Here(Arc<str>),
-    /// From another server: what this one has is to be sent whole.
-    Elsewhere,
+    /// From another server, or of a version that what this one sent since, and was refused, may have taken the
+    /// place of: what it has is to be sent whole.
+    Otherwise,
 }
 
 /// `google.rpc.Code`.
@@ -199,7 +200,7 @@ fn delta(
 fn versions(names: &[String], held: &dyn Fn(&str) -> Held) -> HashMap<String, String> {
     let version = |name: &String| match held(name) {
         Held::Here(version) => Some((name.clone(), version.as_ref().to_owned())),
-        Held::Nothing | Held::Elsewhere => None,
+        Held::Nothing | Held::Otherwise => None,
     };
     names.iter().filter_map(version).collect()
 }

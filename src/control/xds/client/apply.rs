@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Action, Client, Decode, Invalid,
-    entry::{Entry, Good, Watched},
+    entry::{Entry, Good, Since, Watched},
     name::Name,
     settings::ServerId,
     trouble::{self, Cause, Trouble},
@@ -64,8 +64,11 @@ impl<D: Decode> Client<D> {
         figures.valid[kind as usize] += read.good.len() as u64;
         figures.invalid[kind as usize] += (read.bad.len() + read.nameless_count) as u64;
         // What an answer does not name is gone, unless there is something in it that has no name.
-        let named =
-            answer.is_whole.then(|| read.nameless.is_empty().then(|| read.names())).flatten();
+        let is_nameless = !read.nameless.is_empty();
+        if is_nameless {
+            self.refused_nameless(server, kind, &read.names());
+        }
+        let named = (answer.is_whole && !is_nameless).then(|| read.names());
         // Of what is said of a name twice, the first counts.
         let mut failing = HashSet::new();
         let failed: Vec<_> = std::mem::take(&mut answer.failed)
@@ -213,7 +216,8 @@ impl<D: Decode> Client<D> {
         });
         self.changes += u64::from(!is_kept);
         self.stock.forget(kind, name);
-        entry.good = Some(Good { resource, version, value, server, at: now, cached: None });
+        let (cached, since) = (None, Since::Nothing);
+        entry.good = Some(Good { resource, version, value, server, at: now, cached, since });
         if !(is_known && was_well) {
             self.tell_all(kind, name);
         }
@@ -256,7 +260,24 @@ impl<D: Decode> Client<D> {
         version: Arc<str>,
         reason: &str,
     ) {
+        let entry = self.entries[kind as usize].get_mut(name);
+        if let Some(good) = entry.and_then(|entry| entry.good.as_mut()) {
+            good.refused(server, Some(&*version));
+        }
         self.troubled(now, server, kind, name, Some(version), Cause::refused(reason));
+    }
+
+    /// Something that has no name was refused: it may be any that is asked for and was not named.
+    fn refused_nameless(&mut self, server: ServerId, kind: Kind, named: &HashSet<Arc<str>>) {
+        let ads = &self.servers[server.0].ads;
+        for (name, entry) in &mut self.entries[kind as usize] {
+            if let Some(good) = &mut entry.good
+                && !named.contains(name)
+                && ads.is_named(kind, name)
+            {
+                good.refused(server, None);
+            }
+        }
     }
 
     /// The whole state does not have these: what is held of this server's, and was asked for on this

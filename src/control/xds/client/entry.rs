@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{settings::ServerId, stock::Age, trouble::Trouble};
-use crate::core::Instant;
+use crate::{
+    control::xds::ads::{Held, Mode},
+    core::Instant,
+};
 
 /// What a watcher is told (gRFC A88).
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +34,17 @@ pub(super) struct Good<R> {
     pub(super) at: Instant,
     /// It is from the cache of an earlier process: no server has said it to this one.
     pub(super) cached: Option<Age>,
+    pub(super) since: Since,
+}
+
+/// What its server has sent of it since.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Since {
+    Nothing,
+    /// What was refused.
+    Refused,
+    /// What was refused, under the very version of what is held.
+    RefusedAlike,
 }
 
 #[derive(Debug)]
@@ -48,6 +62,34 @@ pub(super) struct Entry<R> {
     pub(super) lingers: Option<(Instant, u64)>,
     /// When it is no longer valid.
     pub(super) expires: Option<Instant>,
+}
+
+// === impl Good ===
+
+impl<R> Good<R> {
+    /// As this server is told.
+    pub(super) fn held(&self, server: ServerId, mode: Mode) -> Held {
+        // The state of the world has one version for all of a type; by delta, each resource has its own.
+        let is_behind = match mode {
+            Mode::Sotw => self.since >= Since::Refused,
+            Mode::Delta => self.since == Since::RefusedAlike,
+        };
+        match self.cached {
+            // It has still to be said.
+            Some(_) => Held::Nothing,
+            None if self.server != server || is_behind => Held::Otherwise,
+            None => Held::Here(Arc::clone(&self.version)),
+        }
+    }
+
+    /// This server has sent what was refused, under this version as far as one is known.
+    pub(super) fn refused(&mut self, server: ServerId, version: Option<&str>) {
+        if self.server == server && self.cached.is_none() {
+            let is_alike = version.is_some_and(|version| version == &*self.version);
+            let since = if is_alike { Since::RefusedAlike } else { Since::Refused };
+            self.since = self.since.max(since);
+        }
+    }
 }
 
 // === impl Entry ===

@@ -352,18 +352,12 @@ impl<D: Decode> Client<D> {
         }
         let entries = &self.entries;
         for (at, server) in self.servers.iter_mut().enumerate() {
-            let id = ServerId(at);
-            let held = |kind: Kind, name: &str| match entries[kind as usize]
-                .get(name)
-                .and_then(|entry| entry.good.as_ref())
-            {
-                None => Held::Nothing,
-                // It has still to be said.
-                Some(good) if good.cached.is_some() => Held::Nothing,
-                Some(good) if good.server == id => Held::Here(Arc::clone(&good.version)),
-                Some(_) => Held::Elsewhere,
+            let (id, mode) = (ServerId(at), server.ads.mode());
+            let held = |kind: Kind, name: &str| {
+                let entry = entries[kind as usize].get(name);
+                let good = entry.and_then(|entry| entry.good.as_ref());
+                good.map_or(Held::Nothing, |good| good.held(id, mode))
             };
-            let mode = server.ads.mode();
             if let Some(out) = server.ads.next(now, &held) {
                 return Some(match out {
                     Out::Open { stream } => Action::Open { server: id, stream, mode },

@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     Client, Decode,
-    entry::Good,
+    entry::{Good, Since},
     name::Name,
     settings::ServerId,
     trouble::{self, Cause},
@@ -279,8 +279,9 @@ impl<D: Decode> Client<D> {
         match found {
             Ok(resource) => {
                 let Stocked { version, value, server, age, .. } = stocked.clone();
-                let cached = Some(age);
-                entry.good = Some(Good { resource, version, value, server, at: now, cached });
+                let (cached, since) = (Some(age), Since::Nothing);
+                entry.good =
+                    Some(Good { resource, version, value, server, at: now, cached, since });
                 entry.trouble = None;
                 cause
             }

@@ -1,6 +1,7 @@
 use super::*;
 
 const CDS: Kind = Kind::Cluster;
+const EDS: Kind = Kind::Endpoints;
 const LDS: Kind = Kind::Listener;
 
 /// grpc-go: `TestADS_ACK_NACK_Simple`.
@@ -337,4 +338,48 @@ fn a_version_that_was_accepted_for_less_and_is_refused_for_more_is_not_claimed()
     assert_eq!(bed.requests(), ["CDS [a,b,c] v= n=o"]);
     bed.answer(CDS, "2", "p", &[("a", "v1"), ("b", "v1")]);
     assert_eq!(bed.requests(), ["CDS [a,b,c] v=2 n=p"]);
+}
+
+/// Routes and endpoints may come one by one, each under the newest version of all.
+#[test]
+fn a_version_that_was_refused_for_one_and_accepted_for_another_is_not_named_on_a_new_stream() {
+    let mut bed = Bed::sotw();
+    bed.watch(EDS, "a");
+    bed.watch(EDS, "b");
+    bed.answer(EDS, "1", "n", &[("a", "v1"), ("b", "v1")]);
+    bed.requests();
+    bed.answer(EDS, "2", "o", &[("a", "bad")]);
+    assert_eq!(bed.requests(), ["EDS [a,b] v=1 n=o error"]);
+    bed.answer(EDS, "2", "p", &[("b", "v2")]);
+    assert_eq!(bed.requests(), ["EDS [a,b] v=2 n=p"], "that answer was accepted");
+    bed.close(0, "reset");
+    bed.reopen();
+    // A server that still has version 2 would stay silent, and `a` is not of it.
+    assert_eq!(bed.requests(), ["EDS [a,b] v= n= node"]);
+    // Of another version, it is well: `b` need not come again for that.
+    bed.answer(EDS, "3", "q", &[("a", "v3")]);
+    bed.requests();
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["EDS [a,b] v=3 n= node"]);
+}
+
+#[test]
+fn what_is_refused_without_a_name_may_be_any_that_its_answer_does_not_name() {
+    for is_given_up in [false, true] {
+        let mut bed = Bed::sotw();
+        bed.watch(EDS, "a");
+        bed.watch(EDS, "b");
+        bed.answer(EDS, "1", "n", &[("a", "v1"), ("b", "v1")]);
+        bed.answer(EDS, "2", "o", &[("", "nameless"), ("b", "v2")]);
+        bed.answer(EDS, "3", "p", &[("b", "v2")]);
+        if is_given_up {
+            bed.unwatch(EDS, "a");
+        }
+        bed.requests();
+        bed.close(0, "reset");
+        bed.reopen();
+        let asked = if is_given_up { "EDS [b] v=3 n= node" } else { "EDS [a,b] v= n= node" };
+        assert_eq!(bed.requests(), [asked]);
+    }
 }

@@ -65,6 +65,27 @@ fn a_new_stream_goes_on_where_the_last_one_ended() {
     assert_eq!(bed.told(), ["CDS c missing does not exist: no answer named it within 15s"]);
 }
 
+/// Of a server that counts anew, or not at all.
+#[test]
+fn a_version_under_which_other_content_was_refused_is_not_named_on_a_new_stream() {
+    let mut bed = Bed::delta();
+    bed.watch(EDS, "a");
+    bed.watch(EDS, "b");
+    bed.message(0, delta(EDS, "1", &[("a", "1", "v1"), ("b", "1", "v1")], &[]));
+    bed.message(0, delta(EDS, "2", &[("a", "1", "bad"), ("b", "2", "bad")], &[]));
+    // What comes then of another version does not make it the one that is held.
+    bed.message(0, delta(EDS, "3", &[("a", "2", "bad")], &[]));
+    bed.requests();
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["EDS +[a,b] -[] i=[b@1] n= node"]);
+    bed.message(0, delta(EDS, "4", &[("a", "1", "v2")], &[]));
+    bed.requests();
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["EDS +[a,b] -[] i=[a@1,b@1] n= node"]);
+}
+
 #[test]
 fn each_answer_is_acknowledged_or_refused_by_its_nonce() {
     let mut bed = Bed::delta();
