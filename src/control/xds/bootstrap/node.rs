@@ -8,6 +8,8 @@ use envoy_types::pb::{
 };
 use serde_json::{Map, Value};
 
+use super::Dialect;
+
 /// Who asks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Node {
@@ -58,7 +60,7 @@ impl Node {
     }
 
     /// As the first request of a stream carries it.
-    pub(crate) fn message(&self) -> Message {
+    pub(crate) fn message(&self, dialect: Dialect) -> Message {
         let locality = Locality {
             region: self.region.clone(),
             zone: self.zone.clone(),
@@ -73,7 +75,7 @@ impl Node {
             locality: (locality != Locality::default()).then_some(locality),
             user_agent_name: "tower-mesh".to_owned(),
             user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(version)),
-            client_features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
+            client_features: features(dialect).iter().map(|&it| it.to_owned()).collect(),
             ..Message::default()
         }
     }
@@ -84,9 +86,18 @@ const HBONE: &str = "ENABLE_HBONE";
 /// Where Istio's injector says the trust domain.
 pub(super) const TRUST_DOMAIN: &str = "TRUST_DOMAIN";
 
-/// What we can do. Overprovisioning is not among what we cannot, as it is for gRPC.
+/// What is done and what is not. As to gRPC, a priority is left when nothing of it works, whatever an
+/// assignment says of its reserve.
 //= gRFC A27: what a client fills in, whatever the bootstrap says
-const FEATURES: [&str; 1] = ["xds.config.resource-in-sotw"];
+fn features(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::Proxyless => &[NO_OVERPROVISIONING, IN_WRAPPER],
+        Dialect::Sidecar | Dialect::Envoy => &[IN_WRAPPER],
+    }
+}
+
+const NO_OVERPROVISIONING: &str = "envoy.lb.does_not_support_overprovisioning";
+const IN_WRAPPER: &str = "xds.config.resource-in-sotw";
 
 fn object(map: &Map<String, Value>) -> Struct {
     Struct { fields: map.iter().map(|(name, value)| (name.clone(), any(value))).collect() }
@@ -115,14 +126,25 @@ mod tests {
     fn the_node_is_told_with_what_we_can_do() {
         let metadata = json!({"a": [1, true, null, {"b": "c"}]}).as_object().unwrap().clone();
         let node = Node { id: "n".into(), zone: "z".into(), metadata, ..Node::default() };
-        let message = node.message();
+        let message = node.message(Dialect::Sidecar);
         assert_eq!((message.id.as_str(), message.user_agent_name.as_str()), ("n", "tower-mesh"));
-        assert_eq!(message.client_features, FEATURES);
+        assert_eq!(message.client_features, ["xds.config.resource-in-sotw"]);
         assert_eq!(message.locality.unwrap().zone, "z");
         let fields = message.metadata.unwrap().fields;
         let Some(Kind::ListValue(list)) = &fields["a"].kind else { panic!("{fields:?}") };
         assert_eq!(list.values[0].kind, Some(Kind::NumberValue(1.0)));
         assert_eq!(list.values[2].kind, Some(Kind::NullValue(0)));
+    }
+
+    /// gRFC A20: a plane that knows it says of priorities what gRPC does.
+    #[test]
+    fn whoever_is_as_grpc_says_that_it_knows_no_overprovisioning() {
+        let no = "envoy.lb.does_not_support_overprovisioning".to_owned();
+        for dialect in [Dialect::Proxyless, Dialect::Sidecar, Dialect::Envoy] {
+            let features = Node::default().message(dialect).client_features;
+            assert_eq!(features.contains(&no), dialect == Dialect::Proxyless, "{dialect:?}");
+            assert!(features.contains(&"xds.config.resource-in-sotw".to_owned()), "{dialect:?}");
+        }
     }
 
     #[test]
@@ -145,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_not_said_is_not_sent() {
-        let message = Node::default().message();
+        let message = Node::default().message(Dialect::default());
         assert_eq!((message.locality, message.metadata), (None, None));
     }
 }

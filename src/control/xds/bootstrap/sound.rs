@@ -98,7 +98,7 @@ fn is_sound(bootstrap: &Bootstrap) {
     // Nothing is asked for that is not spoken.
     let is_of_istio = bootstrap.node.id.starts_with("sidecar~");
     assert!(!is_of_istio || !bootstrap.node.metadata.contains_key("ENABLE_HBONE"));
-    let node = bootstrap.node.message();
+    let node = bootstrap.node.message(bootstrap.dialect);
     assert_eq!(node.id, bootstrap.node.id);
     assert_eq!(node.encode_to_vec().len(), node.encoded_len());
     let _is_ipv6: bool = bootstrap.node.is_ipv6();

@@ -91,7 +91,7 @@ impl Status {
     }
 
     fn unknown(bootstrap: &Bootstrap, reason: &str) -> Self {
-        let node = bootstrap.node.message();
+        let node = bootstrap.node.message(bootstrap.dialect);
         let servers = bootstrap.every_server().into_iter().map(|server| ServerStatus {
             uri: Arc::clone(&server.uri),
             is_connected: false,

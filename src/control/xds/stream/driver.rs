@@ -209,7 +209,7 @@ pub(super) fn settings(bootstrap: &Bootstrap) -> (ClientSettings, Vec<Server>) {
     let authorities = bootstrap.authorities.iter();
     let authorities = authorities.map(|(name, it)| (Arc::clone(name), ids(&it.servers)));
     let settings = ClientSettings {
-        node: bootstrap.node.message(),
+        node: bootstrap.node.message(bootstrap.dialect),
         servers: servers.iter().map(of).collect(),
         default: ids(&bootstrap.servers),
         authorities: authorities.collect(),

@@ -1,7 +1,7 @@
 //! An assignment that differs from the last good one in some of its endpoints: only these are read.
 //!
-//! What is read so is what a whole reading gives: wherever that is not certain (a note, a locality more or
-//! less, an address that may be another's, whatever would be refused) nothing is said here, and the
+//! What is read so is what a whole reading gives: wherever that is not certain (a note on them, a locality
+//! more or less, an address that may be another's, whatever would be refused) nothing is said here, and the
 //! whole is read.
 
 use std::{
@@ -14,7 +14,7 @@ use prost::Message;
 
 use super::{
     super::{Dialect, Endpoints, read::u32s, walk::Walk},
-    HEAVIEST,
+    HEAVIEST, POLICY,
     layout::{Group, beside},
     list::{Builder, addresses},
     one, place,
@@ -42,8 +42,9 @@ pub(in super::super) fn again(
     (bytes, before): (&[u8], &Endpoints),
     value: &[u8],
 ) -> Option<Endpoints> {
-    // Notes say where things stand, and speak of endpoints that are left out or weigh otherwise.
-    if !before.notes.is_empty() {
+    // Notes say where things stand, and speak of endpoints that are left out or weigh otherwise; but those
+    // of the policy, which is the same.
+    if !before.notes.iter().all(|note| note.starts_with(POLICY)) {
         return None;
     }
     let groups = beside(bytes, value)?;

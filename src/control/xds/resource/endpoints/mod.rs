@@ -48,7 +48,7 @@ pub(super) fn endpoints(
     walk.note_if(!named_endpoints.is_empty(), "named_endpoints", IGNORED);
     let mut read = Endpoints { name: cluster_name.as_str().into(), ..Endpoints::default() };
     if let Some(policy) = policy {
-        walk.within("policy", |walk| read_policy(walk, policy, &mut read))?;
+        walk.within(POLICY, |walk| read_policy(walk, dialect, policy, &mut read))?;
     }
     read.endpoints = localities(walk, dialect, endpoints, &mut read.localities)?;
     let inside = || endpoints.iter().flat_map(listed).filter(|item| is_inside(item)).count();
@@ -78,8 +78,15 @@ fn is_inside(item: &LbEndpoint) -> bool {
 const INSIDE: &str =
     "leads to a listener inside of Envoy (HBONE), which is not spoken: such endpoints are left out";
 
+/// The field of what counts for all endpoints.
+const POLICY: &str = "policy";
+/// gRPC looks at neither field of how priorities share.
+const STAYS: &str =
+    "counts for nothing, as to gRPC: a priority keeps all calls while one endpoint of it works";
+
 fn read_policy(
     walk: &mut Walk,
+    dialect: Dialect,
     policy: &endpoint::cluster_load_assignment::Policy,
     read: &mut Endpoints,
 ) -> Result<()> {
@@ -103,8 +110,14 @@ fn read_policy(
             return walk.refuse(&field, category, "is listed twice");
         }
     }
+    //= gRFC A20: how priorities share is not the plane's to say
+    let is_grpc = dialect == Dialect::Proxyless;
     read.overprovisioning = match u32s(overprovisioning_factor.as_ref()) {
         Some(0) => return walk.refuse("overprovisioning_factor", 0, "must be over 0"),
+        Some(_) if is_grpc => {
+            walk.note("overprovisioning_factor", STAYS);
+            None
+        }
         Some(percent) if percent < 100 => {
             walk.note("overprovisioning_factor", "under 100 counts as 100");
             Some(100)
@@ -117,7 +130,8 @@ fn read_policy(
         "endpoint_stale_after",
         "not supported yet: the last endpoints stay",
     );
-    read.weighted_health = *weighted_priority_health;
+    walk.note_if(is_grpc && *weighted_priority_health, "weighted_priority_health", STAYS);
+    read.weighted_health = *weighted_priority_health && !is_grpc;
     Ok(())
 }
 

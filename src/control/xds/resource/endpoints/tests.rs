@@ -378,6 +378,19 @@ fn of_ten_thousand_more_than_half_that_are_new_are_read_whole() {
 }
 
 #[test]
+fn notes_on_its_policy_do_not_have_the_whole_read() {
+    let with = |list: &[LbEndpoint]| ClusterLoadAssignment {
+        policy: Some(Policy { overprovisioning_factor: wrapped(50), ..Policy::default() }),
+        ..one_of(list.to_vec())
+    };
+    let list: Vec<LbEndpoint> = (1..=101).map(endpoint).collect();
+    let (before, after) = (with(&list[..100]), with(&list[1..]));
+    let known = read(&decoder(Dialect::Sidecar), &before.encode_to_vec()).unwrap();
+    assert!(known.notes.len() == 1 && known.notes[0].starts_with("policy."), "{:?}", known.notes);
+    assert!(is_read_again(&before, &after));
+}
+
+#[test]
 fn what_is_not_certain_is_read_whole() {
     let before = one_of((1..=10).map(endpoint).collect());
     let with = |change: &dyn Fn(&mut ClusterLoadAssignment)| {

@@ -208,6 +208,48 @@ fn drops_and_overprovisioning() {
     );
 }
 
+/// C-core and grpc-go read neither field: a priority is left when nothing of it works.
+#[test]
+fn how_priorities_share_is_not_said_by_an_assignment_to_grpc() {
+    let mut pb = assignment("c", vec![locality("1", 0, 1, vec![endpoint("10.0.0.1", 1)])]);
+    pb.policy = Some(Policy {
+        overprovisioning_factor: wrapped(140),
+        weighted_priority_health: true,
+        ..Policy::default()
+    });
+    let joined = |decoder: &Decoder| {
+        let endpoints = decoder.endpoints(&pb).unwrap();
+        let cluster = decoder.cluster(&eds("c")).unwrap().with(&endpoints);
+        (cluster.balancing.unwrap(), endpoints.notes.clone())
+    };
+    let listed = |decoder: &Decoder| {
+        let kind = DiscoveryType::Static.into();
+        let read = decoder.cluster(&PbCluster {
+            cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind)),
+            eds_cluster_config: None,
+            load_assignment: Some(pb.clone()),
+            ..eds("c")
+        });
+        let read = read.unwrap();
+        (read.alone().balancing.unwrap(), read.notes.clone())
+    };
+    for (balancing, notes) in [joined(&sidecar()), listed(&sidecar())] {
+        assert_eq!(balancing.overprovisioning_percent, Some(140));
+        assert_eq!(balancing.weighted_health, Some(true));
+        assert_eq!(notes, [""; 0]);
+    }
+    for (balancing, notes) in [joined(&proxyless()), listed(&proxyless())] {
+        assert!(balancing.overprovisioning_percent > Some(100_000), "{balancing:?}");
+        assert_eq!(balancing.weighted_health, None);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].contains("policy.overprovisioning_factor: "), "{notes:?}");
+        assert!(notes[1].contains("policy.weighted_priority_health: "), "{notes:?}");
+    }
+    // What is wrong is wrong to both.
+    pb.policy.as_mut().unwrap().overprovisioning_factor = wrapped(0);
+    refuses(proxyless().endpoints(&pb), "policy.overprovisioning_factor = 0: must be over 0");
+}
+
 #[test]
 fn addresses_that_cannot_be_called() {
     let with =

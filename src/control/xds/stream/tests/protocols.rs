@@ -31,7 +31,9 @@ async fn a_chain_comes_by_either_protocol_and_is_acknowledged() {
         // The node is told once.
         assert_eq!(requests[0].node.as_deref(), Some("orders-1"));
         assert!(requests[1..].iter().all(|request| request.node.is_none()), "{requests:?}");
-        assert_eq!(requests[0].client_features, ["xds.config.resource-in-sotw"]);
+        let features =
+            ["envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw"];
+        assert_eq!(requests[0].client_features, features);
 
         // What changes is told, and what does not is not.
         plane.set([Resource::endpoints(
