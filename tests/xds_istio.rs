@@ -319,8 +319,8 @@ impl Pod {
         Self { folder, agent, ca }
     }
 
-    fn mesh(&self, dialect: Dialect) -> Mesh {
-        let bootstrap = Bootstrap::istio()
+    fn bootstrap(&self, dialect: Dialect) -> Bootstrap {
+        Bootstrap::istio()
             .dialect(dialect)
             .agent_socket(self.folder.path().join("XDS"))
             .certificates_dir(self.folder.path())
@@ -328,8 +328,11 @@ impl Pod {
             .pod("orders-1")
             .namespace("prod")
             .build()
-            .unwrap();
-        let mut source = Xds::new(bootstrap);
+            .unwrap()
+    }
+
+    fn mesh(&self, dialect: Dialect) -> Mesh {
+        let mut source = Xds::new(self.bootstrap(dialect));
         if dialect == Dialect::Proxyless {
             // To clients of gRPC istiod knows names in full.
             source = source.service("users.prod:8080", &format!("{HOST}:8080"));
@@ -374,6 +377,24 @@ async fn both_dialects_lead_to_the_service_by_mutual_tls() {
         assert!(described.contains("timeout = 7s"), "{described}");
         let has_outliers = described.contains("outlier_detection.consecutive_5xx = 3");
         assert_eq!(has_outliers, dialect == Dialect::Sidecar, "{described}");
+    }
+}
+
+#[tokio::test]
+async fn what_istiod_leaves_out_to_grpc_is_told_wherever_notes_are() {
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+        let pod = Pod::new().await;
+        let bootstrap = pod.bootstrap(dialect);
+        let noted = bootstrap.notes().join("; ");
+        let xds = Xds::new(bootstrap);
+        let mesh = Mesh::builder().source(xds.clone()).build().unwrap();
+        patience(mesh.ready()).await.unwrap();
+        let status = patience(xds.status()).await.notes.join("; ");
+        let lost = "outlier detection, connect timeouts, the policy RANDOM, typed policies, DNS endpoints of a \
+                    ServiceEntry, and the TLS modes SIMPLE and MUTUAL";
+        for told in [noted, status, mesh.describe().to_string()] {
+            assert_eq!(told.contains(lost), dialect == Dialect::Proxyless, "{dialect:?}: {told}");
+        }
     }
 }
 

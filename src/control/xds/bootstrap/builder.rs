@@ -167,7 +167,7 @@ impl BootstrapBuilder {
             }
         }
         let notes = node.without_unspoken().into_iter().collect();
-        let bootstrap = Bootstrap {
+        let mut bootstrap = Bootstrap {
             servers: self.servers,
             authorities,
             default_template,
@@ -178,6 +178,7 @@ impl BootstrapBuilder {
             secrets: self.secrets.into_iter().collect(),
             notes,
         };
+        bootstrap.note_losses();
         if let Err(ConfigErrors(found)) = bootstrap.check() {
             errors.extend(found);
         }

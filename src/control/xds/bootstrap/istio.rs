@@ -354,6 +354,10 @@ const CERTIFICATES: &str = "/var/lib/istio/data";
 const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// Of the Istio that this was written for: istiod warns of clients that tell none.
 const VERSION: &str = "1.27.0";
+/// What its generator for gRPC leaves out of what it tells sidecars: measured, of 2026-08-27.
+pub(super) const LEFT_OUT: &str = "dialect: as to gRPC (`GENERATOR=grpc`) istiod leaves out outlier detection, connect \
+                                   timeouts, the policy RANDOM, typed policies, DNS endpoints of a ServiceEntry, and \
+                                   the TLS modes SIMPLE and MUTUAL; a sidecar (`Dialect::Sidecar`) is told all of them";
 /// What a server's listener is called to a proxyless client.
 const INBOUND: &str = "xds.istio.io/grpc/lds/inbound/%s";
 /// What the agent writes into its bootstrap.

@@ -50,6 +50,7 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Bootstrap, ConfigErrors>
     });
     let Some(mut bootstrap) = bootstrap else { return Err(named(errors, origin)) };
     bootstrap.notes = notes;
+    bootstrap.note_losses();
     // What is checked of every bootstrap; what could not even be read is not told twice.
     if errors.is_empty()
         && let Err(ConfigErrors(found)) = bootstrap.check()

@@ -70,7 +70,7 @@ pub struct Bootstrap {
     /// The certificate providers that stand for secrets (SDS), by the secret's name.
     pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) dialect: Dialect,
-    /// What of it was ignored when it was made, in words.
+    /// What of it was ignored when it was made, and what its dialect loses, in words.
     notes: Vec<String>,
 }
 
@@ -174,7 +174,8 @@ impl Bootstrap {
     }
 
     /// What of it is ignored, in words: certificate providers and credentials that are not supported, and a
-    /// key file of Google's, with which streams fail.
+    /// key file of Google's, with which streams fail. And what istiod leaves out in the dialect of gRPC, which
+    /// a sidecar is told.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.clone();
@@ -205,6 +206,13 @@ impl Bootstrap {
         let is_istio = generator.and_then(serde_json::Value::as_str) == Some("grpc")
             || self.node.id.starts_with("sidecar~");
         is_istio && self.dialect == Dialect::Proxyless
+    }
+
+    /// Says what its dialect loses.
+    fn note_losses(&mut self) {
+        if self.drops_tls_modes() {
+            self.notes.push(istio::LEFT_OUT.to_owned());
+        }
     }
 
     /// What the listener for a name is called. An authority may be named: `xds://authority/name`.

@@ -28,7 +28,7 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// By type, then by name.
     pub resources: Vec<ResourceStatus>,
-    /// What of the bootstrap is ignored, in words.
+    /// What of the bootstrap is ignored, and what its dialect loses, in words.
     pub notes: Vec<String>,
     message: ClientConfig,
 }

@@ -122,6 +122,47 @@ fn a_node_of_an_ambient_mesh_asks_for_no_tunnels_and_says_so() {
     assert!(bootstrap.notes().join("\n").contains("HBONE"), "{:?}", bootstrap.notes());
 }
 
+/// Whoever asks istiod as gRPC does is told less, and has to know it.
+#[test]
+fn what_istiod_leaves_out_to_grpc_is_noted() {
+    let lost = [
+        "outlier detection",
+        "connect timeouts",
+        "RANDOM",
+        "typed policies",
+        "DNS endpoints",
+        "SIMPLE and MUTUAL",
+        "`Dialect::Sidecar`",
+    ];
+    let is_noted = |bootstrap: &Bootstrap| {
+        let notes = bootstrap.notes();
+        assert!(notes.len() <= 1, "{notes:?}");
+        assert!(notes.iter().all(|note| lost.iter().all(|it| note.contains(it))), "{notes:?}");
+        !notes.is_empty()
+    };
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+        let pod = Bootstrap::istio().dialect(dialect);
+        let pod = pod.build_with(&injected(), Path::new("/nowhere")).unwrap();
+        assert_eq!(is_noted(&pod), dialect == Dialect::Proxyless, "{dialect:?}");
+    }
+    let file = |id: &str, metadata: serde_json::Value, own: serde_json::Value| {
+        let json = json!({
+            "xds_servers": [{"server_uri": "xds.example:1", "channel_creds": [{"type": "insecure"}]}],
+            "node": {"id": id, "metadata": metadata},
+            "tower_mesh": own,
+        });
+        is_noted(&Bootstrap::from_json(&json.to_string()).unwrap())
+    };
+    let sidecar = "sidecar~10.0.0.1~a.b~b.svc.cluster.local";
+    assert!(file(sidecar, json!({"GENERATOR": "grpc"}), json!({})));
+    assert!(file("orders-1", json!({"GENERATOR": "grpc"}), json!({})));
+    assert!(file(sidecar, json!({}), json!({"dialect": "proxyless"})));
+    assert!(!file(sidecar, json!({}), json!({})));
+    // Another plane loses nothing by it.
+    assert!(!file("orders-1", json!({}), json!({})));
+    assert!(!file("orders-1", json!({"GENERATOR": "grpc"}), json!({"dialect": "envoy"})));
+}
+
 #[test]
 fn the_trust_domain_is_the_injectors_unless_the_code_says_it() {
     let nowhere = Path::new("/nowhere");
