@@ -42,6 +42,7 @@ mod inbound;
 mod kind;
 mod lrs;
 mod resource;
+mod said;
 mod source;
 mod status;
 mod stream;

@@ -9,7 +9,10 @@
 use std::time::Duration;
 
 use super::backoff;
-use crate::{control::xds::kind::Kind, core::Instant};
+use crate::{
+    control::xds::{kind::Kind, said::short},
+    core::Instant,
+};
 
 /// Who ends a stream so soon after it was asked for something does so for that.
 const RIGHT_AFTER: Duration = Duration::from_secs(3);
@@ -18,9 +21,6 @@ const STREAMS: u32 = 3;
 /// The pauses are so many times those before a stream, and at most `LONGEST`: 10 s, 16 s and so on.
 const TIMES: u32 = 10;
 const LONGEST: Duration = Duration::from_secs(10 * 60);
-
-/// No more is repeated of what a server says. Unit: characters.
-const LONGEST_REASON: usize = 1024;
 
 /// What is held against a type.
 #[derive(Debug, Default)]
@@ -155,8 +155,7 @@ impl Blame {
         let pause = LONGEST.min(backoff::plain(suspect.pauses) * TIMES);
         suspect.pauses = suspect.pauses.saturating_add(1);
         let until = end.now.checked_add(pause)?;
-        let said: String = end.message.chars().take(LONGEST_REASON).collect();
-        let why = format!("stream ended with code {}: {said}", end.code);
+        let why = format!("stream ended with code {}: {}", end.code, short(end.message));
         suspect.spared = Some(Spared { until, why });
         self.told[kind as usize] = true;
         Some(kind)

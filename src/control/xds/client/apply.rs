@@ -11,13 +11,14 @@ use super::{
     entry::{Entry, Good, Since, Watched},
     name::Name,
     settings::ServerId,
-    trouble::{self, Cause, Trouble},
+    trouble::{Cause, Trouble},
 };
 use crate::{
     control::xds::{
         ads::answer::{Answer, Item, Message},
         bulk::first_text,
         kind::Kind,
+        said::quoted,
     },
     core::Instant,
 };
@@ -532,9 +533,9 @@ impl<R> Read<R> {
                 text.push_str("; ");
             }
             told += 1;
-            let reason = trouble::quoted(reason);
+            let reason = quoted(reason);
             let _written = match name {
-                Some(name) => write!(text, "`{}`: {reason}", trouble::quoted(name)),
+                Some(name) => write!(text, "`{}`: {reason}", quoted(name)),
                 None => write!(text, "a resource without a name: {reason}"),
             };
         }

@@ -59,6 +59,7 @@ pub(crate) use self::{
 use super::{
     ads::{Ads, Ended, Held, Mode, Out, Request, answer::Message},
     kind::Kind,
+    said,
 };
 use crate::core::{Instant, Random, earliest};
 
@@ -331,7 +332,7 @@ impl<D: Decode> Client<D> {
     /// A stream ended without an answer, or without one that could be read.
     fn failed(&mut self, now: Instant, server: ServerId, code: i32, message: &str) {
         let of = &mut self.servers[server.0];
-        let text = trouble::short(message);
+        let text = said::short(message);
         of.down = Some(format!("stream ended with code {code}: {text}"));
         of.figures.failures += 1;
         for authority in 0..self.authorities.len() {
@@ -385,7 +386,7 @@ impl<D: Decode> Client<D> {
         match (asked, &name.authority) {
             (Some(authority), _) => Ok((authority, name.canonical)),
             (None, Some(name)) => {
-                Err(format!("no server is known for authority `{}`", name.escape_debug()))
+                Err(format!("no server is known for authority `{}`", said::quoted(name)))
             }
             (None, None) => Err("no server is known".to_owned()),
         }

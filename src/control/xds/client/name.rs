@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{bulk::LONGEST_NAME, kind::Kind};
+use super::super::{bulk::LONGEST_NAME, kind::Kind, said::quoted};
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Name {
@@ -47,7 +47,7 @@ impl Name {
         let (of_type, id) = path.split_once('/').unwrap_or((path, ""));
         let wanted = kind.url().rsplit('/').next().unwrap_or_default();
         if of_type != wanted {
-            return Err(format!("its type is `{}`, not `{wanted}`", of_type.escape_debug()));
+            return Err(format!("its type is `{}`, not `{wanted}`", quoted(of_type)));
         }
         if id.is_empty() {
             return Err("there is no name after its type".to_owned());

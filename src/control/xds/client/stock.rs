@@ -20,10 +20,10 @@ use super::{
     entry::{Good, Since},
     name::Name,
     settings::ServerId,
-    trouble::{self, Cause},
+    trouble::Cause,
 };
 use crate::{
-    control::xds::kind::Kind,
+    control::xds::{kind::Kind, said::short},
     core::{Instant, earliest},
 };
 
@@ -288,7 +288,7 @@ impl<D: Decode> Client<D> {
             Err(reason) => {
                 self.stock.forget(kind, name);
                 self.changes += 1;
-                cause.beside_stock(&trouble::short(&reason))
+                cause.beside_stock(&short(&reason))
             }
         }
     }

@@ -2,12 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::super::kind::Kind;
-
-/// No longer than this is a reason repeated. Unit: characters.
-const LONGEST: usize = 1024;
-/// Nor, with what cannot be shown written out. Unit: bytes.
-const LONGEST_SHOWN: usize = 2048;
+use super::super::{
+    kind::Kind,
+    said::{quoted, short},
+};
 
 /// Why, of which resource, and who says so. One line: what, where, probable cause, what to check.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,7 +146,7 @@ impl fmt::Display for Cause {
                 write!(f, "the server has an error for it (code {code}): {}", quoted(message))
             }
             Self::Spared(reason) => {
-                let reason = reason.escape_debug();
+                let reason = quoted(reason);
                 write!(f, "not asked for now, as the server ends the stream for it: {reason}")
             }
             Self::Unreachable(reason) => {
@@ -158,37 +156,27 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A bounded part of a text that others wrote.
-pub(super) fn short(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// The same, on one line: what cannot be shown is written out.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = short(text).escape_debug().to_string();
-    if quoted.len() > LONGEST_SHOWN {
-        let mut ends = (0..=LONGEST_SHOWN).rev();
-        let end = ends.find(|at| quoted.is_char_boundary(*at)).unwrap_or(0);
-        quoted.truncate(end);
-        quoted.push('…');
-    }
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_others_wrote_is_shown_on_one_line_and_not_endless() {
-        assert_eq!(quoted("ein Täßchen\n\0\u{1b}[31m"), r"ein Täßchen\n\0\u{1b}[31m");
-        for letter in ["a", "\n", "ß", "\u{10ffff}", "日"] {
-            let text = quoted(&letter.repeat(1 << 20));
-            assert!((1024..=LONGEST_SHOWN + 3).contains(&text.len()), "{letter:?}: {}", text.len());
-            assert!(text.ends_with('…') && !text.contains(char::is_control));
+    fn whatever_a_cause_repeats_it_is_told_on_one_line_and_not_endless() {
+        for letter in ["a", "\n", "\u{10ffff}", "日"] {
+            let text = letter.repeat(1 << 20);
+            let causes = [
+                Cause::refused(&text),
+                Cause::denied(5, &text),
+                Cause::unreachable(&text),
+                Cause::unreachable(&text).beside_stock(&text),
+                Cause::Unanswered(Duration::from_secs(15)).beside_stock(&text),
+                Cause::spared(&text),
+            ];
+            for cause in causes {
+                let told = cause.to_string();
+                assert!((1024..=2048 + 80).contains(&told.len()), "{letter:?}: {}", told.len());
+                assert!(told.ends_with('…') && !told.contains(char::is_control), "{told}");
+            }
         }
     }
 }
