@@ -1,10 +1,11 @@
 //! A type that a server cannot bear to be asked for: it ends the stream, which is everybody's, and so it would again
 //! on each next one (go-control-plane's `MuxCache` does of a type that it has no cache for).
 //!
-//! Who is asked for something and ends the stream right after, by a status that refuses, is counted; after so many
-//! streams in a row the type is not asked for, and all others are, for a pause that grows each time. Then it is asked
-//! for again: once on a stream that lives, and never where the server has answered it meanwhile. A server that is no
-//! better without it was not ended by it, and nothing is held against it any more.
+//! Who is asked for something and ends the stream right after, by a status that refuses, is counted; a connection that
+//! is lost refuses nothing. After so many streams in a row the type is not asked for, and all others are, for a pause
+//! that grows each time. Then it is asked for again: once on a stream that lives, and never where the server has
+//! answered it meanwhile. A server that is no better without it was not ended by it, and nothing is held against it
+//! any more.
 
 use std::time::Duration;
 
@@ -195,8 +196,9 @@ impl Blame {
     }
 }
 
-/// Whether a server says by this status that it was asked for something wrong, and not that it, or the way to it, is
-/// ill, nor that this client may not ask.
+/// Whether a server may mean by this status that it was asked for something wrong: UNKNOWN and INTERNAL are said by
+/// those that choose none. The others say that it is ill, or that this client may not ask. What no server has said is
+/// none of these: an end of that kind comes as UNAVAILABLE, whatever was made of it on the way.
 fn refuses(code: i32) -> bool {
     // UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL.
     matches!(code, 2 | 3 | 5 | 9 | 12 | 13)

@@ -1,4 +1,5 @@
-//! Types whose answers cannot be read here: they are too large, and end the stream before anything is known of them.
+//! Types whose answers cannot be read here: they are too large, or no messages, and end the stream before anything is
+//! known of them.
 //!
 //! The same would come on each next stream, after answers of other types that can be read: these must not count as a
 //! sign that all is well.

@@ -4,11 +4,12 @@
 //! # In and out
 //!
 //! In: [`watch`](Client::watch) and [`unwatch`](Client::unwatch), and what becomes of streams:
-//! [`opened`](Client::opened), [`received`](Client::received), [`closed`](Client::closed). Out:
-//! [`next`](Client::next), until it has nothing more; then [`wake_at`](Client::wake_at) says when to
-//! come back without an event. What watchers are told comes before what is sent, so that all they
-//! then ask for goes out in one request; the next message is read when `next` has given everything,
-//! and requests go out in the meantime: neither side waits for the other.
+//! [`opened`](Client::opened), [`received`](Client::received), [`closed`](Client::closed),
+//! [`cut`](Client::cut). Out: [`next`](Client::next), until it has nothing more; then
+//! [`wake_at`](Client::wake_at) says when to come back without an event. What watchers are told comes
+//! before what is sent, so that all they then ask for goes out in one request; the next message is read
+//! when `next` has given everything, and requests go out in the meantime: neither side waits for the
+//! other.
 //!
 //! # What becomes of errors (gRFC A88)
 //!
@@ -157,8 +158,6 @@ pub(crate) struct Client<D: Decode> {
     tell: VecDeque<Action<D::Resource>>,
 }
 
-/// Of gRPC: what an answer that cannot be read is refused with.
-const OUT_OF_RANGE: i32 = 11;
 /// That resources may come in their wrapper.
 const IN_WRAPPER: &str = "xds.config.resource-in-sotw";
 
@@ -321,11 +320,18 @@ impl<D: Decode> Client<D> {
         }
     }
 
-    /// The stream was ended here: an answer on it could not be read, for this reason.
-    pub(crate) fn cut(&mut self, now: Instant, server: ServerId, stream: u64, reason: &str) {
+    /// The stream was ended here: an answer on it could not be read, by this gRPC status and its text.
+    pub(crate) fn cut(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        stream: u64,
+        code: i32,
+        message: &str,
+    ) {
         let Some(of) = self.servers.get_mut(server.0) else { return };
         if of.ads.cut(now, stream, &self.random) {
-            self.failed(now, server, OUT_OF_RANGE, reason);
+            self.failed(now, server, code, message);
         }
     }
 

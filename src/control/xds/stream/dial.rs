@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, runtime::Handle, task::AbortHandle};
 use tower_service::Service;
 
+use super::response::{Course, Followed};
 #[cfg(feature = "_tls")]
 use super::secrets::Secrets;
 use crate::{
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     _driver: Aborted,
     /// Ends, with the reason, when what vouched for the server is trusted no more.
     pub(super) distrusted: Option<BoxFuture<String>>,
+    /// How far the response of its stream has come.
+    pub(super) course: Course,
 }
 
 /// hyper's sender, until the connection has ended: a request that was handed over while hyper took its
@@ -194,7 +197,8 @@ async fn http(
             drop(Kept(kept).with(Option::take));
         }
     });
-    Ok(Connection { sender, _driver: Aborted::new(driver.abort_handle()), distrusted })
+    let driver = Aborted::new(driver.abort_handle());
+    Ok(Connection { sender, _driver: driver, distrusted, course: Course::default() })
 }
 
 const CLOSED: &str = "closed before the HTTP/2 handshake was over: is it a gRPC server, and secured the \
@@ -251,7 +255,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Service<http::Request<tonic::body::Body>> for Connection {
-    type Response = http::Response<Incoming>;
+    type Response = http::Response<Followed<Incoming>>;
     type Error = BoxError;
     type Future = BoxFuture<Result<Self::Response, BoxError>>;
 
@@ -264,9 +268,13 @@ impl Service<http::Request<tonic::body::Body>> for Connection {
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let answer = self.sender.with(|sender| Some(sender.as_mut()?.send_request(request)));
+        let course = self.course.clone();
         Box::pin(async move {
             let Some(answer) = answer else { return Err(ENDED.into()) };
-            answer.await.map_err(|error| chain(&error).into())
+            match answer.await {
+                Ok(response) => Ok(course.follow(response)),
+                Err(error) => Err(chain(&error).into()),
+            }
         })
     }
 }

@@ -90,8 +90,8 @@ pub(super) enum Input<D: Decode> {
     Inspect(Box<dyn FnOnce(&Client<D>) + Send>),
 }
 
-/// What a subscriber is told at once. The stream that it came by is read on when it is dropped: ask for
-/// what follows from it before that.
+/// What a subscriber is told at once. The stream that it came by is read on when it is dropped, or after
+/// [`WORK_TIMEOUT`]: ask for what follows from it before that.
 #[derive(Debug)]
 pub(crate) struct Batch<R> {
     pub(crate) told: Vec<Told<R>>,
@@ -391,7 +391,7 @@ where
             Event::Closed(Closed { code, message, is_cut }) => {
                 self.end(server);
                 if is_cut {
-                    self.client.cut(now, server, stream, &message);
+                    self.client.cut(now, server, stream, code.into(), &message);
                 } else {
                     self.client.closed(now, server, stream, code.into(), &message);
                 }

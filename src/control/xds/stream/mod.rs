@@ -2,8 +2,8 @@
 //!
 //! A [`Subscriber`] is the side of one mesh. All subscribers of one bootstrap share one task (the
 //! driver), which owns the client and opens the streams that it wants, each with a connection of its own.
-//! Nothing here waits for a response to begin before it sends, and no message is read before everybody
-//! has worked off the one before.
+//! Nothing here waits for a response to begin before it sends, and a message is read when everybody has
+//! worked off the one before, or has had 5 s for it.
 
 mod codec;
 mod dial;
@@ -16,6 +16,7 @@ mod one;
 mod outbox;
 mod pace;
 mod reports;
+mod response;
 #[cfg(feature = "_tls")]
 mod secrets;
 mod shared;

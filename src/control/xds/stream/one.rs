@@ -16,6 +16,7 @@ use super::{
     google::AccessTokens,
     outbox::{Outbox, Outgoing, outbox},
     pace::Pace,
+    response::Stage,
     token::Tokens,
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(super) enum Event {
 /// Why a stream is over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Closed {
+    /// What the server has said. Where it has not: UNAVAILABLE, or that the way to it does not let this client pass.
     pub(crate) code: Code,
     pub(crate) message: String,
     /// It was ended here, since an answer could not be read.
@@ -73,6 +75,31 @@ pub(super) fn requests(delta: bool) -> (Requests, Body) {
     } else {
         let (outbox, outgoing) = outbox();
         (Requests::Sotw(outbox), Body::Sotw(outgoing))
+    }
+}
+
+// === impl Closed ===
+
+impl Closed {
+    /// Why it is over with this status, where its response has come so far.
+    fn of(status: &Status, stage: Stage) -> Self {
+        let (code, message) = (status.code(), words(status));
+        match stage {
+            Stage::Said => Self { code, message, is_cut: false },
+            // The server would have gone on.
+            Stage::Begun => {
+                let message = format!("its message is refused, and what was good stays: {message}");
+                Self { code, message, is_cut: true }
+            }
+            Stage::Awaited | Stage::Lost => Self { code: unsaid(code), message, is_cut: false },
+        }
+    }
+}
+
+/// What is said here before there is a stream, or of what it runs on.
+impl From<Status> for Closed {
+    fn from(status: Status) -> Self {
+        Self::of(&status, Stage::Awaited)
     }
 }
 
@@ -125,9 +152,9 @@ impl Way {
         Ok(MetadataMap::from_headers(headers))
     }
 
-    /// A stream has ended so. What was shown is not shown again if it was not believed.
-    pub(super) fn ended(&self, status: &Status) {
-        if status.code() == Code::Unauthenticated {
+    /// A stream has ended by this code. What was shown is not shown again if it was not believed.
+    pub(super) fn ended(&self, code: Code) {
+        if code == Code::Unauthenticated {
             self.access_tokens.forget();
         }
     }
@@ -167,11 +194,9 @@ pub(super) async fn run(
             let message = "the server has ended the stream".to_owned();
             Closed { code: Code::Ok, message, is_cut: false }
         }
-        Err(status) => {
-            way.ended(&status);
-            Closed { code: status.code(), message: words(&status), is_cut: is_cut(&status) }
-        }
+        Err(closed) => closed,
     };
+    way.ended(closed.code);
     tell(Event::Closed(closed));
 }
 
@@ -180,28 +205,29 @@ async fn live(
     body: Body,
     worked: &Semaphore,
     tell: &(impl Fn(Event) + Send),
-) -> Result<(), Status> {
-    let unavailable = |why: String| Status::unavailable(why);
+) -> Result<(), Closed> {
+    let unavailable = |why: String| Closed::from(Status::unavailable(why));
     let origin = dial::origin(&way.server).map_err(unavailable)?;
     let metadata = way.metadata().await?;
     let mut connection = way.connect().await.map_err(unavailable)?;
-    let distrusted = connection.distrusted.take();
+    let (distrusted, course) = (connection.distrusted.take(), connection.course.clone());
     tell(Event::Opened);
     let client = Grpc::with_origin(connection, origin).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let streamed = async {
-        match body {
+        let ended = match body {
             Body::Sotw(body) => sotw(client, body, metadata, worked, tell).await,
             Body::Delta(body) => delta(client, body, metadata, worked, tell).await,
-        }
+        };
+        ended.map_err(|status| Closed::of(&status, course.stage()))
     };
     trusted(streamed, distrusted).await
 }
 
 /// A stream, as long as its server is believed.
-pub(super) async fn trusted(
-    streamed: impl Future<Output = Result<(), Status>>,
+pub(super) async fn trusted<E: From<Status>>(
+    streamed: impl Future<Output = Result<(), E>>,
     distrusted: Option<BoxFuture<String>>,
-) -> Result<(), Status> {
+) -> Result<(), E> {
     let mut streamed = pin!(streamed);
     let Some(mut distrusted) = distrusted else { return streamed.await };
     std::future::poll_fn(|cx| {
@@ -209,7 +235,8 @@ pub(super) async fn trusted(
             return Poll::Ready(ended);
         }
         distrusted.as_mut().poll(cx).map(|why| {
-            Err(Status::unavailable(format!("the server is not believed any more: {why}")))
+            let why = format!("the server is not believed any more: {why}");
+            Err(Status::unavailable(why).into())
         })
     })
     .await
@@ -285,22 +312,21 @@ async fn permitted(worked: &Semaphore, pace: &mut Pace) -> bool {
     true
 }
 
-/// Whether it is of an answer that was refused here: by its length, or by what it lists. No server has a cause to say
-/// the same of itself.
-fn is_cut(status: &Status) -> bool {
-    status.code() == Code::OutOfRange && status.message().contains("too large")
+/// The code of an end that no server has said. tonic's own says little: of a connection that is lost it is UNKNOWN.
+fn unsaid(code: Code) -> Code {
+    match code {
+        // Of HTTP: whoever stands in the way does not know this client, or does not let it pass.
+        Code::Unauthenticated | Code::PermissionDenied => code,
+        _ => Code::Unavailable,
+    }
 }
 
 /// What a status says, with what is behind it.
 fn words(status: &Status) -> String {
-    let message = match std::error::Error::source(status) {
+    match std::error::Error::source(status) {
         Some(source) if status.message().is_empty() => dial::chain(source),
         _ => status.message().to_owned(),
-    };
-    if is_cut(status) {
-        return format!("its message is refused, and what was good stays: {message}");
     }
-    message
 }
 
 /// The largest message that is read.
@@ -310,14 +336,33 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 mod tests {
     use super::*;
 
+    const CODES: std::ops::RangeInclusive<i32> = 1..=16;
+
+    fn closed(code: i32, stage: Stage) -> Closed {
+        Closed::of(&Status::new(Code::from(code), "too large: its version"), stage)
+    }
+
     #[test]
     fn an_end_that_is_ours_is_told_from_those_of_servers() {
-        for ours in
-            ["too large: it has more", "Error, decoded message length too large: found 9 bytes"]
-        {
-            assert!(is_cut(&Status::out_of_range(ours)), "{ours}");
-            assert!(!is_cut(&Status::resource_exhausted(ours)), "{ours}");
+        for code in CODES {
+            let said = closed(code, Stage::Said);
+            assert_eq!((said.code, &*said.message), (Code::from(code), "too large: its version"));
+            assert!(!said.is_cut, "{said:?}");
+            let ours = closed(code, Stage::Begun);
+            assert_eq!(ours.code, Code::from(code));
+            assert!(ours.is_cut && ours.message.ends_with("stays: too large: its version"));
         }
-        assert!(!is_cut(&Status::out_of_range("no such page")));
+    }
+
+    /// Nothing is blamed for these codes ([`ads`](crate::control::xds::ads)).
+    #[test]
+    fn an_end_that_no_server_has_said_refuses_nothing() {
+        for code in CODES {
+            for stage in [Stage::Awaited, Stage::Lost] {
+                let lost = closed(code, stage);
+                assert!(!lost.is_cut, "{lost:?}");
+                assert!(matches!(i32::from(lost.code), 7 | 14 | 16), "{code}: {lost:?}");
+            }
+        }
     }
 }

@@ -266,7 +266,7 @@ async fn run(
             drop(said);
             return;
         }
-        Either::Left((Err(status), _)) => way.ended(&status),
+        Either::Left((Err(status), _)) => way.ended(status.code()),
         Either::Left((Ok(()), _)) | Either::Right((Err(_), _)) => {}
     }
     tell(Event::Closed);
@@ -291,7 +291,7 @@ async fn live(
             tell(Event::Received(answer));
             tokio::time::sleep(APART).await;
         }
-        Ok(())
+        Ok::<(), Status>(())
     };
     one::trusted(streamed, distrusted).await
 }

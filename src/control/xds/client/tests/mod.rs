@@ -238,7 +238,8 @@ impl Bed {
     /// An answer on the stream cannot be read.
     pub(super) fn cut(&mut self, server: usize) {
         let stream = self.streams.remove(&server).expect("a stream");
-        self.client.cut(self.now, ServerId(server), stream, "too large");
+        let out_of_range = 11;
+        self.client.cut(self.now, ServerId(server), stream, out_of_range, "too large");
         self.run();
     }
 

@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod credentials;
+mod ends;
 mod flow_control;
 mod protocols;
 #[cfg(feature = "tls-aws-lc-rs")]

@@ -208,6 +208,8 @@ async fn far_too_large_messages_are_refused_with_their_size_and_the_last_good_st
     mesh.watch(Kind::Cluster, "a");
     let why = mesh.misses(Kind::Cluster, "a").await;
     assert!(why.contains("too large") && why.contains(&MAX_MESSAGE_BYTES.to_string()), "{why}");
+    // It is known for an end that was made here, by whatever words.
+    assert!(why.contains("its message is refused"), "{why}");
 }
 
 #[cfg(unix)]
