@@ -19,7 +19,7 @@
 //! | replies by delta | each answer has one of its own; at most 64 wait for their time, and go out one by one: refusals 1 s apart, acceptances of the same 100 ms | incremental xDS; the pace own |
 //! | sent by delta before it is asked for | it is given up, then asked for: istiod, which sends a sidecar all listeners and clusters, is silent otherwise | own |
 //! | asked for again without an answer | one new stream before it is said to be absent ([`dropped`]) | own |
-//! | an answer that is refused unread | ends the stream as one without an answer does; the backoff begins anew when an answer of that type is read ([`unread`]) | own |
+//! | an answer that cannot be read | ends the stream as one without an answer does; the backoff begins anew when an answer of that type is read ([`unread`]) | own |
 //! | a type whose request ends the stream | after three streams in a row the others are asked for without it, for 10 s and longer each time, at most 10 min ([`blame`]) | own |
 
 pub(crate) mod answer;
@@ -323,7 +323,8 @@ impl Ads {
         self.blame.outlived(now)
     }
 
-    /// The stream ended, or was never opened, with this status of gRPC. `None` when it was not the one that lives.
+    /// The stream ended, or was never opened, with this status of gRPC: UNAVAILABLE where no server has said one.
+    /// `None` when it was not the one that lives.
     pub(crate) fn closed(
         &mut self,
         now: Instant,
@@ -337,7 +338,7 @@ impl Ads {
         let was_answered = self.is_connected();
         let is_well = was_answered || self.is_well();
         let blamed = if let Link::Open { since, .. } = self.link {
-            let wanted = Kind::ALL.map(|kind| !self.types[kind as usize].names.is_empty());
+            let wanted = Kind::ALL.map(|kind| self.is_wanted(kind));
             self.blame.ended(&End { now, since, was_answered, code, message, wanted })
         } else {
             None
@@ -482,8 +483,7 @@ impl Ads {
                 let timer = self.deadlines.first().map(|first| first.0);
                 let reply = self.types.iter().filter_map(Type::reply_at).min();
                 let settles = (!settled).then(|| *since + self.timeout);
-                let is_wanted = |kind: &Kind| !self.types[*kind as usize].names.is_empty();
-                let wanted = Kind::ALL.into_iter().filter(is_wanted);
+                let wanted = Kind::ALL.into_iter().filter(|kind| self.is_wanted(*kind));
                 let spared = wanted.filter_map(|kind| self.blame.until(kind)).min();
                 let spared = earliest(spared, self.blame.wake_at());
                 let spared = earliest(spared, self.reads_again_at());

@@ -300,7 +300,7 @@ where
     }
 
     /// What is new. What follows from it should be watched before it is dropped: the next message of
-    /// the stream is read then.
+    /// the stream is read then, or after 5 s.
     ///
     /// # Cancel safety
     ///

@@ -1,5 +1,5 @@
-//! The next message of a stream is read when everybody who was told of the one before has worked it off;
-//! what they ask for goes out meanwhile. As grpc-go's tests of flow control have it, where a watcher's call
+//! The next message of a stream is read when everybody who was told of the one before has worked it off, or
+//! has had 5 s for it; what they ask for goes out meanwhile. As grpc-go's tests of flow control have it, where a watcher's call
 //! that is not done yet is a batch that is not dropped yet.
 
 use super::*;
