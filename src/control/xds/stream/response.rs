@@ -41,6 +41,8 @@ pub(super) struct Followed<B> {
 
 /// What gRPC ends a response with.
 const GRPC_STATUS: &str = "grpc-status";
+/// What it may say beside that. Nobody here reads it, and tonic panics where it is no base64.
+const GRPC_DETAILS: &str = "grpc-status-details-bin";
 
 // === impl Course ===
 
@@ -50,7 +52,8 @@ impl Course {
     }
 
     /// Follows a response from its head on.
-    pub(super) fn follow<B>(&self, response: Response<B>) -> Response<Followed<B>> {
+    pub(super) fn follow<B>(&self, mut response: Response<B>) -> Response<Followed<B>> {
+        response.headers_mut().remove(GRPC_DETAILS);
         *self.lock() = if is_said(response.headers()) {
             Stage::Said
         } else if response.status() == StatusCode::OK {
@@ -91,7 +94,12 @@ impl<B: Body> Body for Followed<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let polled = ready!(this.body.poll_frame(cx));
+        let mut polled = ready!(this.body.poll_frame(cx));
+        if let Some(Ok(frame)) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            trailers.remove(GRPC_DETAILS);
+        }
         match &polled {
             Some(Ok(frame)) if frame.is_data() => {}
             Some(Ok(frame)) if frame.trailers_ref().is_some_and(is_said) => {
@@ -158,6 +166,22 @@ mod tests {
         ];
         for (at, (status, head, came, expected)) in cases.into_iter().enumerate() {
             assert_eq!(stages(status, head, came).await, expected, "case {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn details_that_cannot_be_read_end_no_task() {
+        let mut said = HeaderMap::new();
+        said.insert(GRPC_STATUS, TWO);
+        said.insert(GRPC_DETAILS, HeaderValue::from_static("no base64"));
+        let frames: [Came; 1] = [Ok(Frame::trailers(said.clone()))];
+        let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames)));
+        *response.headers_mut() = said;
+        let (head, mut body) = Course::default().follow(response).into_parts();
+        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        for headers in [head.headers, trailers] {
+            let status = tonic::Status::from_header_map(&headers).unwrap();
+            assert_eq!(status.code(), tonic::Code::Unknown);
         }
     }
 
