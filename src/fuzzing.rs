@@ -486,7 +486,7 @@ pub fn xds_client(script: &[u8]) {
 /// Resources of any content, from their bytes to a mesh without a network.
 #[cfg(feature = "xds")]
 pub fn xds_whole(script: &[u8]) {
-    crate::control::xds::whole(script);
+    drop(crate::control::xds::whole(script));
 }
 
 /// A bootstrap of control planes, or the variables of a pod.

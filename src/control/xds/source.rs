@@ -268,11 +268,7 @@ impl Discover for Xds {
             let Self { bootstrap, names, unused, plaintext, cache, cache_max_age: max_age } = *self;
             let cache = cache.map(|path| cache::Settings { path, max_age });
             let file = cache.as_ref().map(|cache| format!("cache {}", cache.path.display()));
-            let silent = match (bootstrap.drops_tls_modes(), plaintext) {
-                (false, _) => Silent::Plaintext,
-                (true, false) => Silent::Refused,
-                (true, true) => Silent::Told,
-            };
+            let silent = Silent::of(&bootstrap, plaintext);
             let publish = Publish::new(publisher.clone(), silent);
             publish.bootstrap(&part, &bootstrap.notes());
             publish.identities(&bootstrap.certificate_providers);

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::{self, ConfigErrors, IdentityFiles},
     control::xds::{
+        bootstrap::Bootstrap,
         client::Trouble,
         graph::{Do, Id, Lack, Service, Why},
         kind::Kind,
@@ -87,6 +88,19 @@ const SILENT: &str = "whether its connections are plaintext or not is not told: 
 /// What is told of one that is plaintext all the same.
 const PLAINTEXT: &str = "its connections are plaintext, as the application says by `Xds::plaintext`: to clients of \
      gRPC istiod leaves the TLS modes SIMPLE and MUTUAL out, and this may have had one";
+
+// === impl Silent ===
+
+impl Silent {
+    /// Of the control plane of this bootstrap, where the application says whether plaintext is meant.
+    pub(super) fn of(bootstrap: &Bootstrap, is_meant: bool) -> Self {
+        match (bootstrap.drops_tls_modes(), is_meant) {
+            (false, _) => Self::Plaintext,
+            (true, false) => Self::Refused,
+            (true, true) => Self::Told,
+        }
+    }
+}
 
 // === impl Publish ===
 

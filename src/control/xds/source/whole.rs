@@ -1,11 +1,14 @@
 //! The way from bytes to a mesh, driven by bytes, for the fuzz target and a property test: whatever
-//! resources say and whatever becomes of them, nothing panics, and no service that is published names a
-//! cluster that is not there.
+//! resources say and whatever becomes of them, in any dialect, nothing panics, no service that is published
+//! names a cluster that is not there, none is on a listener that nobody has named for it, and no cluster is
+//! plaintext that nobody has called so.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a finding is a panic")]
 
 mod policies;
 mod resources;
+#[cfg(test)]
+mod seeds;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,16 +21,47 @@ use super::publish::{Publish, Silent};
 use crate::{
     Mesh,
     control::xds::{
-        bootstrap::Bootstrap,
+        bootstrap::{Bootstrap, Dialect},
         graph::{Do, Graph, Id, Lack, Service, Why},
         kind::Kind,
-        resource::{Decoder, Resource, runs},
+        resource::{Cluster, Decoder, Resource, runs},
     },
     discover::{Discover, Publisher},
 };
 
 /// How many steps are gone with each cluster that is told of.
 const STEPS: usize = 48;
+
+/// A control plane as it is asked: what its first byte chooses.
+#[derive(Clone, Copy)]
+struct Way {
+    dialect: Dialect,
+    /// istiod's that answers; it leaves TLS modes out to clients of gRPC.
+    generator: &'static str,
+    /// Whether plaintext is meant where it is silent.
+    plaintext: bool,
+}
+
+const WAYS: [Way; 5] = [
+    Way { dialect: Dialect::Proxyless, generator: "", plaintext: false },
+    Way { dialect: Dialect::Proxyless, generator: "grpc", plaintext: false },
+    Way { dialect: Dialect::Proxyless, generator: "grpc", plaintext: true },
+    Way { dialect: Dialect::Sidecar, generator: "", plaintext: false },
+    Way { dialect: Dialect::Envoy, generator: "", plaintext: false },
+];
+
+/// What a script has come to.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Met {
+    /// Calls go by a service, on the listener that is looked for first.
+    Service,
+    /// The service of a name is on a listener of its host's address.
+    Elsewhere,
+    /// An endpoint is secured by what its own metadata says.
+    Joined,
+    /// A cluster is not used, or is told of, since nothing is said of its security.
+    Silent,
+}
 
 /// A source that hands its publisher out.
 struct Handed(Arc<Mutex<Option<Publisher>>>);
@@ -61,6 +95,21 @@ struct World {
     services: BTreeMap<String, BTreeSet<String>>,
     /// The clusters that take over from each.
     lines: BTreeMap<String, Vec<String>>,
+    /// The names that are asked for.
+    asked: BTreeMap<&'static str, Asked>,
+    /// Whether the listener of a name may be at an address of its host.
+    is_by_port: bool,
+    silent: Silent,
+    met: BTreeSet<Met>,
+}
+
+/// Where the listener of a name may be.
+struct Asked {
+    listener: &'static str,
+    others: BTreeSet<&'static str>,
+    /// Its host has addresses, which may be looked up, and have been asked for.
+    has_addresses: bool,
+    is_sought: bool,
 }
 
 impl World {
@@ -68,16 +117,22 @@ impl World {
         for step in 0.. {
             assert!(step < 10_000, "it never ends");
             let Some(wanted) = self.graph.next() else { break };
-            let (mut service, mut line) = (None, None);
+            let (mut service, mut line, mut cluster_of, mut met) = (None, None, None, None);
             match &wanted {
                 Do::Watch(id) => assert!(self.watched.insert(id.clone()), "{id:?} twice"),
                 Do::Unwatch(id) => {
                     assert!(self.watched.remove(id), "{id:?} was not watched");
                     self.held.remove(id);
                     self.publish.mended(id.0, &id.1);
+                    self.publish.noted(id.0, &id.1, &[]);
                 }
-                Do::Cluster { cluster, .. } => {
+                Do::Cluster { cluster, endpoints, .. } => {
                     self.clusters.insert(cluster.name.to_string());
+                    if let Some(Ok(endpoints)) = endpoints {
+                        let mut laid = cluster.with(endpoints).endpoints.into_iter();
+                        met = laid.any(|it| it.security.is_some()).then_some(Met::Joined);
+                    }
+                    cluster_of = Some(Arc::clone(cluster));
                     let names = cluster.config.failover.iter().flat_map(|it| it.clusters.clone());
                     line = Some((cluster.name.to_string(), names.collect()));
                 }
@@ -91,6 +146,11 @@ impl World {
                 }
                 Do::Service { name, target: Service { listener, routes, authority, .. } } => {
                     let host = listener.host(routes, authority).expect("it was found before");
+                    let asked = self.asked.get(&**name).expect("it is asked for");
+                    let on: &str = &listener.name;
+                    let is_elsewhere = on != asked.listener;
+                    assert!(!is_elsewhere || asked.others.contains(on), "{name} is on {on}");
+                    met = Some(if is_elsewhere { Met::Elsewhere } else { Met::Service });
                     let names = host.clusters().into_iter().chain(listener.clusters());
                     service = Some((name.to_string(), names.map(str::to_owned).collect()));
                 }
@@ -103,16 +163,90 @@ impl World {
             if matches!(wanted, Do::Watch(_) | Do::Unwatch(_)) {
                 continue;
             }
-            match self.publish.publish(wanted) {
+            let published = self.publish.publish(wanted);
+            if let Some(cluster) = cluster_of {
+                self.judge(&cluster, published.is_ok());
+            }
+            match published {
                 Ok(()) => {
                     self.services.extend(service);
                     self.lines.extend(line);
+                    self.met.extend(met);
                 }
                 // The last good one stays.
                 Err(reason) => self.graph.refused(&reason),
             }
             self.check();
         }
+        for name in self.graph.seeks() {
+            let asked = self.asked.get_mut(&*name).expect("it is asked for");
+            assert!(asked.has_addresses, "{name} has no addresses to look up");
+            assert!(!asked.is_sought, "{name} is looked up again");
+            asked.is_sought = true;
+        }
+    }
+
+    /// What is in plaintext was called so, or is told of.
+    fn judge(&mut self, cluster: &Cluster, is_used: bool) {
+        let name: &str = &cluster.name;
+        // Another cluster has its name, and it waits.
+        let waits = self.clusters.iter().any(|it| it != name && it.eq_ignore_ascii_case(name));
+        if !cluster.is_silent_on_tls || waits {
+            return;
+        }
+        match self.silent {
+            Silent::Plaintext => return,
+            Silent::Refused => assert!(!is_used, "{name} is used, and nobody has secured it"),
+            Silent::Told => {
+                let part = format!("security of cluster {}", name.to_ascii_lowercase());
+                let notes = self.mesh.describe().notes;
+                assert!(notes.iter().any(|it| it.part == part), "nobody is told of {name}");
+            }
+        }
+        self.met.insert(Met::Silent);
+    }
+
+    /// A name is asked for.
+    fn ask(&mut self, script: &mut Bytes<'_>) {
+        let name = script.of(&SERVICES);
+        let listener = script.of(&LISTENERS);
+        self.graph.ask(name, listener, name);
+        if self.asked.contains_key(name) {
+            return;
+        }
+        let mut asked =
+            Asked { listener, others: BTreeSet::new(), has_addresses: false, is_sought: false };
+        if self.is_by_port && script.often() {
+            self.graph.has_addresses(name);
+            asked.has_addresses = true;
+        } else if self.is_by_port {
+            // It is an address itself.
+            let other = script.of(&LISTENERS);
+            self.graph.found(name, Ok(vec![other.to_owned()]));
+            asked.others.insert(other);
+        }
+        self.asked.insert(name, asked);
+    }
+
+    /// A host has been looked up, for the first time or again.
+    fn look_up(&mut self, script: &mut Bytes<'_>) {
+        let name = script.of(&SERVICES);
+        let Some(asked) = self.asked.get_mut(name).filter(|it| it.is_sought) else { return };
+        let found = match script.below(4) {
+            0 => Err("nobody knows it".to_owned()),
+            count => Ok((1..count).map(|_| script.of(&LISTENERS)).collect::<Vec<_>>()),
+        };
+        asked.others.extend(found.iter().flatten());
+        let found = found.map(|all| all.into_iter().map(str::to_owned).collect());
+        self.graph.found(name, found);
+    }
+
+    /// A name is not asked for any more.
+    fn forget(&mut self, name: &str) {
+        self.graph.forget(name);
+        self.publisher.forget(name);
+        self.services.remove(name);
+        self.asked.remove(name);
     }
 
     /// At any moment, for calls come at any moment.
@@ -149,14 +283,15 @@ impl World {
     }
 }
 
-/// Runs what the bytes say.
-pub(crate) fn run(script: &[u8]) {
+/// Runs what the bytes say: the first, how the control plane is asked.
+pub(crate) fn run(script: &[u8]) -> BTreeSet<Met> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    runtime.block_on(async { steps(Bytes(script)).await });
+    runtime.block_on(async { steps(Bytes(script)).await })
 }
 
-async fn steps(mut script: Bytes<'_>) {
+async fn steps(mut script: Bytes<'_>) -> BTreeSet<Met> {
+    let way = script.of(&WAYS);
     let handed = Arc::new(Mutex::new(None));
     let source = Handed(Arc::clone(&handed));
     let mesh = Mesh::builder().source(source).dry_run().build().expect("a mesh");
@@ -171,34 +306,34 @@ async fn steps(mut script: Bytes<'_>) {
     let bootstrap = Bootstrap::builder()
         .server(super::super::Server::insecure("127.0.0.1:1"))
         .node_id("n")
+        .node_metadata("GENERATOR", way.generator)
+        .dialect(way.dialect)
         .build()
         .expect("a bootstrap");
+    let silent = Silent::of(&bootstrap, way.plaintext);
     let mut world = World {
         mesh,
         decoder: super::Xds::decoder(&bootstrap),
         graph: Graph::default(),
-        publish: Publish::new(publisher.clone(), Silent::Plaintext),
+        publish: Publish::new(publisher.clone(), silent),
         publisher,
         watched: BTreeSet::new(),
         held: BTreeSet::new(),
         clusters: BTreeSet::new(),
         services: BTreeMap::new(),
         lines: BTreeMap::new(),
+        asked: BTreeMap::new(),
+        is_by_port: bootstrap.listens_by_port(),
+        silent,
+        met: BTreeSet::new(),
     };
+    let steps = if world.is_by_port { 9 } else { 8 };
     while !script.0.is_empty() {
-        match script.below(8) {
-            0 => {
-                let name = script.of(&SERVICES);
-                let listener = script.of(&LISTENERS);
-                world.graph.ask(name, listener, name);
-            }
-            1 => {
-                let name = script.of(&SERVICES);
-                world.graph.forget(name);
-                world.publisher.forget(name);
-                world.services.remove(name);
-            }
+        match script.below(steps) {
+            0 => world.ask(&mut script),
+            1 => world.forget(script.of(&SERVICES)),
             2 => world.explain(),
+            8 => world.look_up(&mut script),
             step => {
                 let count = world.watched.len();
                 if count == 0 {
@@ -232,9 +367,7 @@ async fn steps(mut script: Bytes<'_>) {
     world.settle();
     world.explain();
     for name in SERVICES {
-        world.graph.forget(name);
-        world.publisher.forget(name);
-        world.services.remove(name);
+        world.forget(name);
     }
     world.settle();
     assert!(world.watched.is_empty(), "{:?} is watched for nobody", world.watched);
@@ -242,6 +375,8 @@ async fn steps(mut script: Bytes<'_>) {
     let left = world.mesh.describe();
     assert!(left.services.is_empty(), "{left}");
     assert!(left.refused.is_empty(), "{left}");
+    assert!(left.notes.is_empty(), "{left}");
+    world.met
 }
 
 fn said(script: &mut Bytes<'_>, world: &World, kind: Kind, name: &Arc<str>) -> Option<Resource> {
@@ -260,13 +395,15 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
         #[test]
         fn whatever_resources_say_no_service_names_a_cluster_that_is_not_there(
+            way in 0..WAYS.len(),
             script in proptest::collection::vec(any::<u8>(), 0..1500),
         ) {
-            run(&script);
+            let way = u8::try_from(way).unwrap();
+            run(&[&[way][..], &script].concat());
         }
     }
 }

@@ -3,11 +3,15 @@
 use envoy_types::pb::{
     envoy::{
         config::{
-            cluster::v3::{Cluster, cluster},
+            cluster::v3::{
+                Cluster,
+                cluster::{self, TransportSocketMatch},
+            },
             core::v3::{
                 Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, Locality,
-                SocketAddress, TransportSocket, address, config_source::ConfigSourceSpecifier,
-                data_source, socket_address, transport_socket,
+                Metadata, SocketAddress, TransportSocket, address,
+                config_source::ConfigSourceSpecifier, data_source, socket_address,
+                transport_socket,
             },
             endpoint::v3::{
                 ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -26,13 +30,17 @@ use envoy_types::pb::{
                     HttpConnectionManager, HttpFilter, Rds, http_connection_manager, http_filter,
                 },
             },
-            transport_sockets::tls::v3::{
-                CertificateValidationContext, CommonTlsContext, SdsSecretConfig, Secret,
-                TlsCertificate, UpstreamTlsContext, common_tls_context, secret,
+            transport_sockets::{
+                internal_upstream::v3::InternalUpstreamTransport,
+                raw_buffer::v3::RawBuffer,
+                tls::v3::{
+                    CertificateValidationContext, CommonTlsContext, SdsSecretConfig, Secret,
+                    TlsCertificate, UpstreamTlsContext, common_tls_context, secret,
+                },
             },
         },
     },
-    google::protobuf::UInt32Value,
+    google::protobuf::{Any, Struct, UInt32Value, Value, value},
 };
 use envoy_types::util::pack_any;
 use prost::{Message, Name};
@@ -198,6 +206,8 @@ impl Bytes<'_> {
         if self.below(4) == 0 {
             pb.transport_socket = Some(self.socket());
         }
+        let choices = if self.below(4) == 0 { self.below(3) } else { 0 };
+        pb.transport_socket_matches = (0..choices).map(|_| self.choice()).collect();
         if self.below(4) == 0 {
             pb.lb_policy = i32::from(self.next() % 7);
         }
@@ -216,6 +226,29 @@ impl Bytes<'_> {
         pb.encode_to_vec()
     }
 
+    /// How endpoints are secured that say so themselves.
+    fn choice(&mut self) -> TransportSocketMatch {
+        let labels = self.labels();
+        let transport_socket = match self.below(4) {
+            0 => socket_of(pack_any(RawBuffer {})),
+            1 => socket_of(pack_any(InternalUpstreamTransport::default())),
+            _ => self.socket(),
+        };
+        TransportSocketMatch {
+            name: "choice".to_owned(),
+            r#match: Some(labels),
+            transport_socket: Some(transport_socket),
+        }
+    }
+
+    /// What an endpoint says of how it is secured, and what is looked for there.
+    fn labels(&mut self) -> Struct {
+        let mode = [Some("istio"), Some("disabled"), None][self.below(3)];
+        let text = |mode: &str| Value { kind: Some(value::Kind::StringValue(mode.to_owned())) };
+        let field = mode.map(|mode| ("tlsMode".to_owned(), text(mode)));
+        Struct { fields: field.into_iter().collect() }
+    }
+
     /// How a cluster is secured by secrets.
     fn socket(&mut self) -> TransportSocket {
         let secret =
@@ -232,12 +265,10 @@ impl Bytes<'_> {
         let context = UpstreamTlsContext {
             common_tls_context: Some(common),
             sni: self.text(&["", "a.prod"]),
+            auto_host_sni: self.below(4) == 0,
             ..UpstreamTlsContext::default()
         };
-        TransportSocket {
-            name: "tls".to_owned(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(pack_any(context))),
-        }
+        socket_of(pack_any(context))
     }
 
     fn secret(&mut self, name: &str) -> Secret {
@@ -284,10 +315,14 @@ impl Bytes<'_> {
             ..SocketAddress::default()
         };
         let address = Some(Address { address: Some(address::Address::SocketAddress(socket)) });
-        let endpoint = Endpoint { address, ..Endpoint::default() };
+        let hostname = self.text(&["", "e.prod", "é"]);
+        let endpoint = Endpoint { address, hostname, ..Endpoint::default() };
+        let of_sockets = ("envoy.transport_socket_match".to_owned(), self.labels());
+        let filter_metadata = [of_sockets].into();
         LbEndpoint {
             host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(endpoint)),
             load_balancing_weight: self.number(),
+            metadata: Some(Metadata { filter_metadata, ..Metadata::default() }),
             ..LbEndpoint::default()
         }
     }
@@ -321,6 +356,11 @@ fn this_stream() -> ConfigSource {
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..ConfigSource::default()
     }
+}
+
+fn socket_of(any: Any) -> TransportSocket {
+    let config_type = Some(transport_socket::ConfigType::TypedConfig(any));
+    TransportSocket { name: "socket".to_owned(), config_type }
 }
 
 fn filter<M: Message + Name>(name: &str, message: M) -> HttpFilter {
