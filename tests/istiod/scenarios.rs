@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -40,6 +40,33 @@ pub(crate) async fn shares(mesh: &Mesh, uri: &str, calls: usize) -> BTreeMap<Str
     shares
 }
 
+/// Callers of a load.
+const CALLERS: usize = 2;
+
+/// All calls are answered well that callers make without a pause until this is over.
+async fn under_load(mesh: &Mesh, uri: &'static str, meanwhile: impl Future<Output = ()>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let call = |_: usize| {
+        let (mesh, over) = (mesh.clone(), Arc::clone(&over));
+        tokio::spawn(async move {
+            let mut calls = 0_usize;
+            while !over.load(Ordering::Relaxed) {
+                let answer = send(&mesh, uri).await;
+                let is_well = answer.as_ref().is_ok_and(|(code, _)| *code == StatusCode::OK);
+                assert!(is_well, "call {calls}: {answer:?}");
+                calls += 1;
+            }
+            calls
+        })
+    };
+    let callers: Vec<_> = (0..CALLERS).map(call).collect();
+    meanwhile.await;
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0, "nothing was called");
+    }
+}
+
 fn nothing_was_refused(istiod: &impl Istiod, how: How) {
     assert_eq!(istiod.refusals(), Vec::<String>::new(), "{how:?}");
 }
@@ -63,8 +90,11 @@ pub(crate) async fn a_split_over_subsets_that_shifts_and_ends<I: Istiod>() {
             assert_eq!(answer.body().as_ref(), b"v2", "{how:?}");
         }
 
-        istiod.says(2, &at).await;
-        until("the other weights", async || shares(&mesh, URI, 100).await["v2"] > 60).await;
+        let shift = Box::pin(async {
+            istiod.says(2, &at).await;
+            until("the other weights", async || shares(&mesh, URI, 100).await["v2"] > 60).await;
+        });
+        under_load(&mesh, URI, shift).await;
         nothing_was_refused(&istiod, how);
 
         istiod.says(3, &at).await;

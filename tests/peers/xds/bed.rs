@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tonic::{Request, Status};
+use tower_mesh::Mesh;
 
 use super::{
     peer::{Calls, Outcome, Peer, Who},
@@ -86,6 +87,11 @@ impl Bed {
         }
         // It was accepted, and is now put to use.
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    /// Our mesh, which is one of them.
+    pub(crate) fn ours(&self) -> &Mesh {
+        self.peers.iter().find_map(Peer::mesh).expect("ours is one of them")
     }
 
     /// All make these calls, at the same time.

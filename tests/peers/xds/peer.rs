@@ -206,6 +206,14 @@ impl Peer {
         Self { who, how }
     }
 
+    /// The mesh, if it is the one of this process.
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        match &self.how {
+            How::Ours(clients) => Some(&clients.mesh),
+            How::Program { .. } | How::Envoy { .. } => None,
+        }
+    }
+
     /// The id of its process.
     pub(crate) fn id(&self) -> u32 {
         let How::Program { child, .. } = &self.how else {

@@ -16,7 +16,11 @@ use super::{
         to,
     },
 };
-use crate::{program::scale, support::Server};
+use crate::{
+    load::Load,
+    program::scale,
+    support::{GreeterClient, HelloRequest, Server},
+};
 
 /// This client saw these calls be answered by one and the other server, and by no third.
 fn between(what: &str, seen: usize, least: usize, most: usize) {
@@ -158,8 +162,8 @@ async fn priorities_and_endpoints_that_drain() {
     assert_eq!(c.requests(), 0);
 }
 
-/// Clients of three endpoints, of which one fails every call, under these rules.
-async fn with_an_outlier(rules: Value) -> (Bed, [Server; 3]) {
+/// These clients of three endpoints, of which one fails every call, under these rules.
+async fn with_an_outlier(clients: &[Who], rules: Value) -> (Bed, [Server; 3]) {
     let servers = [named("a").await, named("b").await, failing("bad", |_| true).await];
     let resources = [
         listener("greeter", "r", &[]),
@@ -167,18 +171,22 @@ async fn with_an_outlier(rules: Value) -> (Bed, [Server; 3]) {
         cluster_with("one", json!({"outlierDetection": rules})),
         endpoints("one", &servers.each_ref()),
     ];
-    (Bed::start(&everybody(), &resources).await, servers)
+    (Bed::start(clients, &resources).await, servers)
+}
+
+/// By failure percentage, from so many calls of an interval on.
+fn by_percentage(volume: u32) -> Value {
+    json!({
+        "interval": "0.5s", "baseEjectionTime": "60s", "maxEjectionPercent": 50,
+        "failurePercentageThreshold": 50, "enforcingFailurePercentage": 100,
+        "failurePercentageMinimumHosts": 3, "failurePercentageRequestVolume": volume,
+        "enforcingSuccessRate": 0, "enforcingConsecutive5xx": 0, "successRateMinimumHosts": 5,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outlier_is_left_out() {
-    let rules = json!({
-        "interval": "0.5s", "baseEjectionTime": "60s", "maxEjectionPercent": 50,
-        "failurePercentageThreshold": 50, "enforcingFailurePercentage": 100,
-        "failurePercentageMinimumHosts": 3, "failurePercentageRequestVolume": 5,
-        "enforcingSuccessRate": 0, "enforcingConsecutive5xx": 0, "successRateMinimumHosts": 5,
-    });
-    let (mut bed, _servers) = with_an_outlier(rules).await;
+    let (mut bed, _servers) = with_an_outlier(&everybody(), by_percentage(5)).await;
     let (mut seen, began) = (BTreeMap::<Who, Vec<usize>>::new(), Instant::now());
     // Until it was found out by all: a hundred calls, of which none fails. Here a failing one that
     // is passed over is still called once in a while.
@@ -202,6 +210,30 @@ async fn an_outlier_is_left_out() {
     }
 }
 
+/// One that is passed over is called too seldom to be found out from five calls of an interval on: from one on, it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outlier_that_is_passed_over_is_ejected_by_its_percentage_too() {
+    let (mut bed, _servers) = with_an_outlier(&[Who::Ours], by_percentage(1)).await;
+    let ejected = |bed: &Bed| {
+        let why = [("mesh.eject.reason", "failure_percentage")];
+        bed.ours().metrics().total("mesh.client.ejections", &why) > 0.5
+    };
+    let (mut bad, began) = (Vec::new(), Instant::now());
+    while !ejected(&bed) {
+        let outcomes = bed.call(Calls::of(20)).await;
+        bad.push(failed(&outcomes[&Who::Ours], 14));
+        assert!(began.elapsed() < Duration::from_secs(20), "{bad:?}: {}", bed.ours().describe());
+    }
+    println!("failed, of 20 each, until it was ejected: {bad:?}");
+    assert!(bad.iter().sum::<usize>() >= 1, "{bad:?}");
+    // One that is only passed over is called again after a second.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        let outcomes = bed.call(Calls::of(100)).await;
+        assert_eq!(failed(&outcomes[&Who::Ours], 14), 0, "{}", bed.ours().describe());
+    }
+}
+
 /// Failures in a row: Envoy's rule, which gRPC has not (gRFC A50).
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outlier_by_failures_in_a_row() {
@@ -210,7 +242,7 @@ async fn an_outlier_by_failures_in_a_row() {
         "consecutive5xx": 1, "enforcingConsecutive5xx": 100,
         "enforcingSuccessRate": 0, "enforcingFailurePercentage": 0, "successRateMinimumHosts": 5,
     });
-    let (mut bed, _servers) = with_an_outlier(rules).await;
+    let (mut bed, _servers) = with_an_outlier(&everybody(), rules).await;
     let (mut seen, began) = (BTreeMap::<Who, usize>::new(), Instant::now());
     let mut rounds = 0;
     // One that is only passed over is called again after a second.
@@ -243,23 +275,43 @@ async fn other_endpoints_and_another_cluster_cost_no_call() {
         ]
     };
     let mut bed = Bed::start(&everybody(), &chain("one", a.socket())).await;
-    for (name, server, who) in [("one", &a, "a"), ("one", &b, "b"), ("two", &a, "a")] {
-        bed.set(&chain(name, server.socket()));
-        let mut done = BTreeSet::new();
-        let began = Instant::now();
-        while done.len() < bed.peers.len() {
-            for (peer, outcomes) in bed.call(Calls::of(20)).await {
-                let answered = counts(&outcomes).values().sum::<usize>();
-                if peer == Who::Ours {
-                    assert_eq!(answered, 20, "{outcomes:?}");
-                } else if answered < 20 {
-                    println!("{peer:?}: {} of 20 fail", 20 - answered);
-                }
-                if outcomes[19].who.as_deref() == Some(who) && done.insert(peer) {
-                    println!("{peer:?}: {name} at {who} after {} ms", began.elapsed().as_millis());
-                }
-            }
-            assert!(began.elapsed() < Duration::from_secs(10), "{done:?}");
+    let client = bed.ours().client("greeter").unwrap();
+    let call = move |_: usize| {
+        let mut client = GreeterClient::new(client.clone());
+        async move {
+            let reply = client.say_hello(HelloRequest::default()).await;
+            reply.map(|it| it.into_inner().message).map_err(|status| status.to_string())
         }
+    };
+    // Of ours, others are on their way at every moment of it.
+    let changes = Box::pin(async {
+        for (name, server, who) in [("one", &a, "a"), ("one", &b, "b"), ("two", &a, "a")] {
+            bed.set(&chain(name, server.socket()));
+            all_come_to(&mut bed, name, who).await;
+        }
+    });
+    let (load, ()) = Load::during(2, call, changes).await;
+    println!("Ours: {} calls meanwhile", load.calls());
+    load.assert_none_failed(100);
+    assert_eq!(load.first_words(), 2, "{:?}", load.answers);
+}
+
+/// Until the calls of all, made one after the other, come to this server; of ours, none fails.
+async fn all_come_to(bed: &mut Bed, name: &str, who: &str) {
+    let mut done = BTreeSet::new();
+    let began = Instant::now();
+    while done.len() < bed.peers.len() {
+        for (peer, outcomes) in bed.call(Calls::of(20)).await {
+            let answered = counts(&outcomes).values().sum::<usize>();
+            if peer == Who::Ours {
+                assert_eq!(answered, 20, "{outcomes:?}");
+            } else if answered < 20 {
+                println!("{peer:?}: {} of 20 fail", 20 - answered);
+            }
+            if outcomes[19].who.as_deref() == Some(who) && done.insert(peer) {
+                println!("{peer:?}: {name} at {who} after {} ms", began.elapsed().as_millis());
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{done:?}");
     }
 }
