@@ -501,6 +501,12 @@ pub fn xds_reports(script: &[u8]) {
     let _told: usize = crate::control::xds::reports(script);
 }
 
+/// What is taken for a token: the answer of a metadata server, the content of a file.
+#[cfg(feature = "xds")]
+pub fn xds_token(bytes: &[u8]) {
+    let _is_token: bool = crate::control::xds::read_token(bytes);
+}
+
 /// A file that is taken for the cache of a client of control planes.
 #[cfg(feature = "xds")]
 pub fn xds_cache(bytes: &[u8]) {

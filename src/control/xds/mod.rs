@@ -67,4 +67,5 @@ pub(crate) use self::{
     lrs::script::run as reports,
     resource::{beside, comes_in, reads, secret as read_secret},
     source::whole::run as whole,
+    stream::read_token,
 };

@@ -98,7 +98,7 @@ async fn ask(host: &str) -> Result<(HeaderValue, Duration), String> {
 }
 
 /// The token of an answer, and how long it lasts.
-fn token(body: &[u8]) -> Option<(HeaderValue, Duration)> {
+pub(super) fn token(body: &[u8]) -> Option<(HeaderValue, Duration)> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let token = answer.get("access_token")?.as_str().filter(|token| !token.is_empty())?;
     let lasts = answer.get("expires_in")?.as_u64()?;
@@ -113,7 +113,7 @@ const GOOGLE: &str = "Google";
 /// Before a token expires the server has a new one.
 const EARLY: Duration = Duration::from_secs(225);
 /// No token is kept longer. Unit: seconds.
-const LONGEST: u64 = 86_400;
+pub(super) const LONGEST: u64 = 86_400;
 /// What of an answer is read at most.
 const MAX_BYTES: usize = 64 * 1024;
 

@@ -20,11 +20,15 @@ mod response;
 #[cfg(feature = "_tls")]
 mod secrets;
 mod shared;
+#[cfg(any(test, fuzzing))]
+mod sound;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests;
 mod token;
 
+#[cfg(fuzzing)]
+pub(crate) use self::sound::reads as read_token;
 pub(crate) use self::{
     driver::{Batch, Flaw, Told},
     reports::Report,

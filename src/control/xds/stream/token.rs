@@ -74,7 +74,7 @@ fn content(path: &Path) -> io::Result<String> {
 const MAX_BYTES: u64 = 64 * 1024;
 
 //= gRFC A97: a token that is no JWT, or has expired, is not sent
-fn header(token: &str, now: SystemTime) -> Result<HeaderValue, String> {
+pub(super) fn header(token: &str, now: SystemTime) -> Result<HeaderValue, String> {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
