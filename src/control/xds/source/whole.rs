@@ -32,7 +32,7 @@ use crate::{
 /// How many steps are gone with each cluster that is told of.
 const STEPS: usize = 48;
 
-/// A control plane as it is asked: what its first byte chooses.
+/// A control plane as it is asked: the first byte of a script chooses.
 #[derive(Clone, Copy)]
 struct Way {
     dialect: Dialect,

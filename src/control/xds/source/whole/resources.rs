@@ -315,7 +315,7 @@ impl Bytes<'_> {
             ..SocketAddress::default()
         };
         let address = Some(Address { address: Some(address::Address::SocketAddress(socket)) });
-        let hostname = self.text(&["", "e.prod", "é"]);
+        let hostname = self.text(&["", "e.prod"]);
         let endpoint = Endpoint { address, hostname, ..Endpoint::default() };
         let of_sockets = ("envoy.transport_socket_match".to_owned(), self.labels());
         let filter_metadata = [of_sockets].into();
