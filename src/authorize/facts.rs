@@ -59,11 +59,12 @@ pub(crate) struct Connection<'a> {
 // === impl Facts ===
 
 impl<'a> Facts<'a> {
-    /// A call of this path, as it is written.
+    /// A call of this path, as it is written, with what follows its question mark.
     pub(crate) fn new(
         (caller, labels): (Caller<'a>, &'a BTreeMap<String, String>),
         service: &'a str,
-        (method, host, path): (&'a Method, Option<&'a str>, &'a str),
+        (method, host): (&'a Method, Option<&'a str>),
+        (path, query): (&'a str, Option<&'a str>),
         headers: &'a HeaderMap,
     ) -> Self {
         let host = match host {
@@ -78,7 +79,7 @@ impl<'a> Facts<'a> {
             method,
             host,
             headers,
-            path: Paths::new(path),
+            path: Paths::new(path, query),
             connection: None,
         }
     }

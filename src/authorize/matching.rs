@@ -36,6 +36,7 @@ pub(super) enum Principal {
     Label(String, Text),
     Header(Header),
     Path(Path),
+    PathAndQuery(Text),
 }
 
 /// What is called.
@@ -47,6 +48,7 @@ pub(super) enum Permission {
     Not(Box<Self>),
     Header(Header),
     Path(Path),
+    PathAndQuery(Text),
     Method(Method),
     Service(Text),
     Host(Text),
@@ -153,6 +155,7 @@ impl Principal {
             }
             Said::Header(header) => Self::Header(Header::new(header)?),
             Said::Path(path) => Self::Path(Path::new(path, false)?),
+            Said::PathAndQuery(text) => Self::PathAndQuery(Text::new(text, false)?),
             other => return Err(format!("principal {other:?} is not supported yet")),
         })
     }
@@ -198,7 +201,8 @@ impl Principal {
                 Some(facts.labels.get(name).is_some_and(|value| text.matches(value)))
             }
             Self::Header(header) => of_values(header, facts),
-            Self::Path(path) => facts.path.are(|written| path.matches(written)),
+            Self::Path(path) => facts.path.are(|read| path.matches(read)),
+            Self::PathAndQuery(text) => facts.path.are_with_query(|whole| text.matches(whole)),
         }
     }
 }
@@ -219,6 +223,7 @@ impl Permission {
             Said::Not(other) => Self::Not(Box::new(Self::new(other)?)),
             Said::Header(header) => Self::Header(Header::new(header)?),
             Said::Path(path) => Self::Path(Path::new(path, false)?),
+            Said::PathAndQuery(text) => Self::PathAndQuery(Text::new(text, false)?),
             Said::Method(method) => Self::Method(
                 Method::from_bytes(method.as_bytes())
                     .map_err(|_| format!("`{method}` is not a method"))?,
@@ -243,7 +248,8 @@ impl Permission {
             Self::AnyOf(list) => any(list.iter().map(|it| it.is_met(facts))),
             Self::Not(other) => other.is_met(facts).map(|met| !met),
             Self::Header(header) => of_values(header, facts),
-            Self::Path(path) => facts.path.are(|written| path.matches(written)),
+            Self::Path(path) => facts.path.are(|read| path.matches(read)),
+            Self::PathAndQuery(text) => facts.path.are_with_query(|whole| text.matches(whole)),
             Self::Method(method) => Some(method == facts.method),
             Self::Service(text) => Some(text.matches(facts.service)),
             Self::Host(text) => facts.host.is(|host| text.matches(host)),

@@ -6,29 +6,48 @@
 
 use std::cell::OnceCell;
 
-/// The path of a request, in its two readings.
+/// The path of a request, in its two readings, and its query.
 #[derive(Debug)]
 pub(crate) struct Paths<'a> {
     written: &'a str,
+    query: Option<&'a str>,
     /// What it is after normalisation, where that is another.
     normal: OnceCell<Option<String>>,
+    /// Both with the query, the one that is written first; nobody may ask for them.
+    whole: OnceCell<Vec<String>>,
 }
 
 // === impl Paths ===
 
 impl<'a> Paths<'a> {
-    pub(super) fn new(written: &'a str) -> Self {
-        Self { written, normal: OnceCell::new() }
+    pub(super) fn new(written: &'a str, query: Option<&'a str>) -> Self {
+        Self { written, query, normal: OnceCell::new(), whole: OnceCell::new() }
     }
 
     /// Whether both readings are so, or neither; none: they differ.
     pub(super) fn are(&self, so: impl Fn(&str) -> bool) -> Option<bool> {
-        let written = so(self.written);
-        match self.normal.get_or_init(|| normal(self.written)) {
-            Some(normal) if so(normal) != written => None,
-            _ => Some(written),
-        }
+        agreed(self.readings().map(so))
     }
+
+    /// The same of the path with its query, which nobody reads otherwise than it is written.
+    pub(super) fn are_with_query(&self, so: impl Fn(&str) -> bool) -> Option<bool> {
+        let Some(query) = self.query else { return self.are(so) };
+        let whole = self
+            .whole
+            .get_or_init(|| self.readings().map(|path| format!("{path}?{query}")).collect());
+        agreed(whole.iter().map(|whole| so(whole)))
+    }
+
+    fn readings(&self) -> impl Iterator<Item = &str> {
+        let normal = self.normal.get_or_init(|| normal(self.written));
+        std::iter::once(self.written).chain(normal.as_deref())
+    }
+}
+
+/// What all answers are; none: they differ.
+fn agreed(mut answers: impl Iterator<Item = bool>) -> Option<bool> {
+    let first = answers.next()?;
+    answers.all(|it| it == first).then_some(first)
 }
 
 /// The path after normalisation, if that changes it.
@@ -143,9 +162,27 @@ mod tests {
     #[test]
     fn a_path_of_two_readings_is_neither() {
         let is_admin = |path: &str| path.starts_with("/admin");
-        assert_eq!(Paths::new("/admin/x").are(is_admin), Some(true));
-        assert_eq!(Paths::new("//admin/x").are(is_admin), None);
-        assert_eq!(Paths::new("//orders").are(is_admin), Some(false));
+        assert_eq!(Paths::new("/admin/x", None).are(is_admin), Some(true));
+        assert_eq!(Paths::new("//admin/x", None).are(is_admin), None);
+        assert_eq!(Paths::new("//orders", None).are(is_admin), Some(false));
+    }
+
+    #[test]
+    fn a_path_with_its_query_is_one_text_in_both_readings() {
+        let meets = |path, query, wanted: &str| {
+            let paths = Paths::new(path, query);
+            let (whole, bare) =
+                (paths.are_with_query(|it| it == wanted), paths.are(|it| it == wanted));
+            assert!(bare != Some(true) || query.is_none() || whole == Some(false));
+            whole
+        };
+        assert_eq!(meets("/a", Some("b=1"), "/a?b=1"), Some(true));
+        assert_eq!(meets("/a", Some("b=1"), "/a"), Some(false));
+        assert_eq!(meets("/a", Some(""), "/a?"), Some(true));
+        assert_eq!(meets("/a", None, "/a"), Some(true));
+        assert_eq!(meets("//a", Some("b=1"), "/a?b=1"), None);
+        // The query is what is written, whatever that is as a path.
+        assert_eq!(meets("/a", Some("b=//%61/../c"), "/a?b=//%61/../c"), Some(true));
     }
 
     proptest::proptest! {

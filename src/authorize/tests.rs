@@ -75,8 +75,12 @@ impl Asked {
             None => Caller::Nobody,
             Some(who) => Caller::Known(who),
         };
-        let what = (&self.method, self.host, self.path);
-        Facts::new((caller, &self.labels), self.service, what, &self.headers)
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.path, None),
+        };
+        let (who, what) = ((caller, &self.labels), (&self.method, self.host));
+        Facts::new(who, self.service, what, (path, query), &self.headers)
     }
 
     /// Whether it is allowed, and why.
@@ -207,6 +211,8 @@ fn each_permission() {
         ),
         (Permission::All(vec![prefix("/orders"), Permission::Method("PUT".into())]), false),
         (Permission::AnyOf(vec![prefix("/x"), Permission::Method("GET".into())]), true),
+        (Permission::PathAndQuery(exact("/orders/7")), true),
+        (Permission::PathAndQuery(StringMatch::Suffix("/8".into())), false),
     ] {
         let said = rules([Rule::allow("it").permission(permission.clone())]);
         let asked = get("/orders/7").header("x-env", b"test");
@@ -269,6 +275,32 @@ fn a_path_of_two_readings_is_denied_and_not_allowed() {
     for path in ["/orders/a%20b", "/orders//", "/orders/."] {
         assert!(get(path).judge(&allow).0 && get(path).judge(&deny).0, "{path}");
     }
+}
+
+#[test]
+fn a_path_with_its_query_is_asked_for_as_one_text() {
+    let text = || StringMatch::Contains("?debug=".into());
+    let deny = rules([Rule::deny("debug").permission(Permission::PathAndQuery(text()))]);
+    let who = rules([Rule::deny("debug").principal(Principal::PathAndQuery(text()))]);
+    for said in [&deny, &who] {
+        assert!(!get("/orders?debug=1").judge(said).0);
+        assert!(get("/orders?id=7&debug=1").judge(said).0);
+        assert!(get("/orders").judge(said).0);
+    }
+    let allow = |text| rules([Rule::allow("it").permission(Permission::PathAndQuery(text))]);
+    let whole = allow(exact("/orders"));
+    assert!(get("/orders").judge(&whole).0);
+    assert!(!get("/orders?id=7").judge(&whole).0);
+    // A path of several readings is in doubt with its query, too.
+    let whole = allow(exact("//orders?id=7"));
+    assert!(!get("//orders?id=7").judge(&whole).0);
+    assert!(!get("//orders?debug=1").judge(&deny).0);
+    let exactly = rules([Rule::deny("it").permission(Permission::PathAndQuery(exact("/a?b")))]);
+    assert!(!get("//a?b").judge(&exactly).0);
+    assert!(get("//a?c").judge(&exactly).0);
+    // A rule on the path alone knows no query.
+    let path = |path: &str| Permission::Path(PathMatch::Exact(path.into()));
+    assert!(get("/orders?id=7").judge(&rules([Rule::allow("it").permission(path("/orders"))])).0);
 }
 
 #[test]

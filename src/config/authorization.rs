@@ -129,8 +129,10 @@ pub enum Principal {
     RemoteIp(String),
     /// A request with this header.
     Header(HeaderMatch),
-    /// A request to this path.
+    /// A request to this path, without its query.
     Path(PathMatch),
+    /// A request to this path with its query, as one text: `/orders?id=7`. Source: xDS, the header `:path`.
+    PathAndQuery(StringMatch),
     /// What earlier filters have noted. Only where calls come in, where nothing is noted: not supported yet in
     /// files.
     Metadata(MetadataMatch),
@@ -185,8 +187,10 @@ pub enum Permission {
     Not(Box<Self>),
     /// A request with this header.
     Header(HeaderMatch),
-    /// A request to this path.
+    /// A request to this path, without its query.
     Path(PathMatch),
+    /// A request to this path with its query, as one text: `/orders?id=7`. Source: xDS, the header `:path`.
+    PathAndQuery(StringMatch),
     /// A request with this method.
     Method(String),
     /// A call of this service of the mesh, whatever its authority.

@@ -150,8 +150,10 @@ impl Shared {
             Some(who) => Caller::Known(who),
             None => Caller::Nobody,
         };
-        let what = (request.method(), request.authority(), request.path());
-        let facts = Facts::new((caller, &self.labels), &self.service, what, request.headers());
+        let who = (caller, &self.labels);
+        let what = (request.method(), request.authority());
+        let path = (request.path(), request.query());
+        let facts = Facts::new(who, &self.service, what, path, request.headers());
         let decision = self.rules.decide(&facts);
         if decision.allowed {
             return None;

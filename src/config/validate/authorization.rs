@@ -66,6 +66,7 @@ impl Checker {
                 self.within("header", |checker| checker.asked_header(header));
             }
             Principal::Path(path) => self.within("path", |checker| checker.asked_path(path)),
+            Principal::PathAndQuery(text) => self.text("path_and_query", text, false),
             Principal::Name(text) if comes_in => self.certificate_name(text),
             Principal::Name(_) => {
                 self.refuse("name", "", format!("{NOT_YET} by the caller: say `identity`"));
@@ -113,6 +114,7 @@ impl Checker {
                 self.within("header", |checker| checker.asked_header(header));
             }
             Permission::Path(path) => self.within("path", |checker| checker.asked_path(path)),
+            Permission::PathAndQuery(text) => self.text("path_and_query", text, false),
             Permission::Method(method) => {
                 if http::Method::from_bytes(method.as_bytes()).is_err() {
                     self.refuse("method", method, "is not a method");

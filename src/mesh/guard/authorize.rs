@@ -45,9 +45,10 @@ impl Authorize {
         own: &'a Known,
         request: &'a Request<B>,
     ) -> Facts<'a> {
-        let what = (request.method(), authority_of(request), request.uri().path());
+        let what = (request.method(), authority_of(request));
+        let path = (request.uri().path(), request.uri().query());
         let who = (own.caller(), &inner.code.labels);
-        Facts::new(who, &self.service, what, request.headers())
+        Facts::new(who, &self.service, what, path, request.headers())
     }
 
     /// Judges a call, whose identity may still be waited for.

@@ -38,6 +38,10 @@ impl<B> Exchange for Request<B> {
         self.uri().path()
     }
 
+    fn query(&self) -> Option<&str> {
+        self.uri().query()
+    }
+
     fn authority(&self) -> Option<&str> {
         host_of(self.headers(), || Some(self.uri().authority()?.as_str()))
     }

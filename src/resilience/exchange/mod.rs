@@ -25,6 +25,8 @@ pub(super) mod sealed {
         fn method(&self) -> &Method;
         /// The path, as it is written.
         fn path(&self) -> &str;
+        /// What follows the question mark after it, as it is written.
+        fn query(&self) -> Option<&str>;
         /// Whom the request is for, without a user before it; a `host` header wins.
         fn authority(&self) -> Option<&str>;
         fn headers(&self) -> &HeaderMap;

@@ -37,6 +37,10 @@ impl Exchange for Request {
         self.url().path()
     }
 
+    fn query(&self) -> Option<&str> {
+        self.url().query()
+    }
+
     fn authority(&self) -> Option<&str> {
         host_of(self.headers(), || Some(self.url().authority()))
     }

@@ -155,12 +155,12 @@ fn permission(walk: &mut Walk, context: &Context, pb: &PbPermission) -> Result<P
             match walk.within("header", |walk| asked(walk, context, header))? {
                 Asked::Method(method) => Permission::Method(method),
                 Asked::Host(text) => Permission::Host(text),
-                Asked::Path(path) => Permission::Path(path),
+                Asked::PathAndQuery(text) => Permission::PathAndQuery(text),
                 Asked::Header(header) => Permission::Header(header),
                 Asked::Not(other) => Permission::Not(Box::new(match *other {
                     Asked::Method(method) => Permission::Method(method),
                     Asked::Host(text) => Permission::Host(text),
-                    Asked::Path(path) => Permission::Path(path),
+                    Asked::PathAndQuery(text) => Permission::PathAndQuery(text),
                     Asked::Header(header) => Permission::Header(header),
                     Asked::Not(_) => return walk.refuse("header", "twice", NOT_YET),
                 })),
@@ -227,8 +227,16 @@ fn principal(walk: &mut Walk, context: &Context, pb: &PbPrincipal) -> Result<Pri
         Some(Identifier::Header(header)) => {
             match walk.within("header", |walk| asked(walk, context, header))? {
                 Asked::Header(header) => Principal::Header(header),
-                Asked::Path(path) => Principal::Path(path),
-                _ => return walk.refuse("header.name", &header.name, NOT_YET),
+                Asked::PathAndQuery(text) => Principal::PathAndQuery(text),
+                Asked::Not(other) => match *other {
+                    Asked::PathAndQuery(text) => {
+                        Principal::Not(Box::new(Principal::PathAndQuery(text)))
+                    }
+                    _ => return walk.refuse("header.name", &header.name, NOT_YET),
+                },
+                Asked::Method(_) | Asked::Host(_) => {
+                    return walk.refuse("header.name", &header.name, NOT_YET);
+                }
             }
         }
         Some(Identifier::UrlPath(path)) => Principal::Path(url_path(walk, path)?),
@@ -250,7 +258,8 @@ fn principal(walk: &mut Walk, context: &Context, pb: &PbPrincipal) -> Result<Pri
 enum Asked {
     Method(String),
     Host(StringMatch),
-    Path(PathMatch),
+    /// The path with its query.
+    PathAndQuery(StringMatch),
     Header(HeaderMatch),
     Not(Box<Self>),
 }
@@ -274,7 +283,12 @@ fn asked(walk: &mut Walk, context: &Context, pb: &HeaderMatcher) -> Result<Asked
         }
         (":authority" | "host", matcher) => Asked::Host(matcher.clone()),
         (":path", matcher) if !matches!(matcher, StringMatch::Present | StringMatch::Range(_)) => {
-            Asked::Path(path_match(matcher, header.ignore_case))
+            //= Envoy: this one has the query, which `url_path` has not
+            Asked::PathAndQuery(if header.ignore_case {
+                without_case(matcher)
+            } else {
+                matcher.clone()
+            })
         }
         _ => return walk.refuse("name", &header.name, NOT_YET),
     };

@@ -41,6 +41,7 @@ const HELLO: &str = "/helloworld.Greeter/SayHello";
 struct Call {
     who: Option<Who>,
     secured: bool,
+    /// With its query.
     path: &'static str,
     headers: HeaderMap,
     server_name: Option<&'static str>,
@@ -84,8 +85,13 @@ impl Call {
         };
         let caller = self.who.as_ref().map_or(Caller::Nobody, Caller::Known);
         let labels = std::collections::BTreeMap::new();
-        let what = (&Method::POST, Some("greeter.example"), self.path);
-        let facts = Facts::new((caller, &labels), "greeter", what, &self.headers).over(&connection);
+        let what = (&Method::POST, Some("greeter.example"));
+        let path = match self.path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.path, None),
+        };
+        let facts = Facts::new((caller, &labels), "greeter", what, path, &self.headers);
+        let facts = facts.over(&connection);
         lists.iter().all(|list| Rules::new(list).unwrap().decide(&facts).allowed)
     }
 
@@ -233,6 +239,66 @@ fn each_permission_of_a_call_that_comes_in() {
     // A path that servers read in two ways.
     let twice = Call { path: "//helloworld.Greeter/SayHello", ..hello() };
     assert_eq!(twice.meets(&url(exact(HELLO)), &Identifier::Any(true)), None);
+}
+
+/// As in Envoy, where the header has the query and `url_path` has not.
+#[test]
+fn the_header_of_the_path_has_the_query_which_its_url_has_not() {
+    let pattern = |regex: &str| {
+        let regex = RegexMatcher { regex: regex.into(), ..RegexMatcher::default() };
+        text(MatchPattern::SafeRegex(regex))
+    };
+    let without_case = |matcher| StringMatcher { ignore_case: true, ..matcher };
+    let contains = |part: &str| text(MatchPattern::Contains(part.into()));
+    let suffix = |end: &str| text(MatchPattern::Suffix(end.into()));
+    let prefix = |start: &str| text(MatchPattern::Prefix(start.into()));
+    let anybody = Identifier::Any(true);
+    let asked = "/files/a?drop=1&Debug=2";
+    for (path_is, matcher, expected) in [
+        (asked, exact("/files/a"), Some(false)),
+        (asked, exact(asked), Some(true)),
+        (asked, prefix("/files/"), Some(true)),
+        (asked, prefix("/files/a?drop="), Some(true)),
+        (asked, suffix("Debug=2"), Some(true)),
+        (asked, suffix("/a"), Some(false)),
+        (asked, contains("?drop="), Some(true)),
+        (asked, contains("debug="), Some(false)),
+        (asked, without_case(contains("debug=")), Some(true)),
+        (asked, without_case(exact("/FILES/a?DROP=1&debug=2")), Some(true)),
+        // All of it, or nothing.
+        (asked, pattern("/files/[a-z]+"), Some(false)),
+        (asked, pattern("/files/[a-z]+\\?.*"), Some(true)),
+        ("/files/a", pattern("/files/[a-z]+"), Some(true)),
+        ("/files/a?", exact("/files/a"), Some(false)),
+        // Servers read it in several ways.
+        ("//files/a?drop=1", exact("/files/a?drop=1"), None),
+        ("//files/a?drop=1", contains("?drop="), Some(true)),
+    ] {
+        let call = Call { path: path_is, ..hello() };
+        let head = || header(":path", matcher.clone());
+        let what = format!("{path_is} of {matcher:?}");
+        assert_eq!(call.meets(&Rule::Header(head()), &anybody), expected, "{what}");
+        let who = Identifier::Header(head());
+        assert_eq!(call.meets(&Rule::Any(true), &who), expected, "{what}");
+        let inverted = HeaderMatcher { invert_match: true, ..head() };
+        let not = expected.map(|it| !it);
+        assert_eq!(call.meets(&Rule::Header(inverted.clone()), &anybody), not, "{what}");
+        let who = Identifier::Header(inverted);
+        assert_eq!(call.meets(&Rule::Any(true), &who), not, "{what}");
+    }
+    let call = Call { path: asked, ..hello() };
+    for (matcher, expected) in [
+        (exact("/files/a"), Some(true)),
+        (suffix("/a"), Some(true)),
+        (suffix("Debug=2"), Some(false)),
+        (contains("?drop="), Some(false)),
+        (pattern("/files/[a-z]+"), Some(true)),
+    ] {
+        let url = Rule::UrlPath(path(matcher.clone()));
+        assert_eq!(call.meets(&url, &anybody), expected, "{matcher:?}");
+        let who = Identifier::UrlPath(path(matcher.clone()));
+        assert_eq!(call.meets(&Rule::Any(true), &who), expected, "{matcher:?}");
+    }
 }
 
 #[test]
