@@ -1,19 +1,19 @@
 //! A path, and what a server may read it as.
 //!
 //! A path is sent as it is written, and servers differ in what they make of it: `//admin`, `/%61dmin`
-//! and `/x/../admin` may all be `/admin`. A rule that is met by one reading and not by the other is
+//! and `/x/../admin` may all be `/admin`. A rule that is met by one reading and not by another is
 //! not known to be met.
 
 use std::cell::OnceCell;
 
-/// The path of a request, in its two readings, and its query.
+/// The path of a request, in all of its readings, and its query.
 #[derive(Debug)]
 pub(crate) struct Paths<'a> {
     written: &'a str,
     query: Option<&'a str>,
-    /// What it is after normalisation, where that is another.
-    normal: OnceCell<Option<String>>,
-    /// Both with the query, the one that is written first; nobody may ask for them.
+    /// What else it may be read as.
+    others: OnceCell<Vec<String>>,
+    /// All of them with the query, the one that is written first; nobody may ask for them.
     whole: OnceCell<Vec<String>>,
 }
 
@@ -21,10 +21,10 @@ pub(crate) struct Paths<'a> {
 
 impl<'a> Paths<'a> {
     pub(super) fn new(written: &'a str, query: Option<&'a str>) -> Self {
-        Self { written, query, normal: OnceCell::new(), whole: OnceCell::new() }
+        Self { written, query, others: OnceCell::new(), whole: OnceCell::new() }
     }
 
-    /// Whether both readings are so, or neither; none: they differ.
+    /// Whether all readings are so, or none is; none: they differ.
     pub(super) fn are(&self, so: impl Fn(&str) -> bool) -> Option<bool> {
         agreed(self.readings().map(so))
     }
@@ -39,8 +39,8 @@ impl<'a> Paths<'a> {
     }
 
     fn readings(&self) -> impl Iterator<Item = &str> {
-        let normal = self.normal.get_or_init(|| normal(self.written));
-        std::iter::once(self.written).chain(normal.as_deref())
+        let others = self.others.get_or_init(|| others(self.written));
+        std::iter::once(self.written).chain(others.iter().map(String::as_str))
     }
 }
 
@@ -50,33 +50,76 @@ fn agreed(mut answers: impl Iterator<Item = bool>) -> Option<bool> {
     answers.all(|it| it == first).then_some(first)
 }
 
-/// The path after normalisation, if that changes it.
-//= RFC 3986 §6.2.2, Envoy `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`:
-//= unreserved characters and slashes are decoded, slashes are merged, dot segments are resolved
-fn normal(path: &str) -> Option<String> {
+/// What the path may be read as beside what is written, each once: after normalisation as a whole, and after each
+/// part of it alone, for servers do as much of it as they are told to.
+//= RFC 3986 §6.2.2: unreserved characters and slashes are decoded, slashes are merged, dot segments are resolved
+//= Envoy: `path_with_escaped_slashes_action`, then `normalize_path`, then `merge_slashes`, or any of them
+fn others(path: &str) -> Vec<String> {
     if is_plain(path) || !path.starts_with('/') {
-        return None;
+        return Vec::new();
     }
-    let decoded = decode(path)?;
+    let mut others = vec![normal(path)];
+    for unescaped in [path.to_owned(), unescaped(path)] {
+        for canonical in [canonical(&unescaped), unescaped] {
+            others.push(merged(&canonical));
+            others.push(canonical);
+        }
+    }
+    others.retain(|other| other != path);
+    others.sort_unstable();
+    others.dedup();
+    others
+}
+
+/// All that can be done: what is encoded without need, and slashes, are decoded before dots are resolved.
+fn normal(path: &str) -> String {
+    let slashes = |byte: u8| matches!(byte, b'/' | b'\\');
+    let decoded = decode(path, true, |byte| slashes(byte) || is_unreserved(byte));
+    resolved(&merged(&decoded.replace('\\', "/")))
+}
+
+/// With its slashes decoded.
+fn unescaped(path: &str) -> String {
+    decode(path, false, |byte| matches!(byte, b'/' | b'\\'))
+}
+
+/// As Envoy has it: encoded slashes stay, and two slashes have a segment between them, which dots take away.
+fn canonical(path: &str) -> String {
+    resolved(&decode(path, false, is_unreserved).replace('\\', "/"))
+}
+
+/// Without dot segments.
+fn resolved(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     let mut ends_open = false;
-    for segment in decoded.split('/').skip(1) {
-        ends_open = matches!(segment, "" | "." | "..");
+    for segment in path.split('/').skip(1) {
+        ends_open = matches!(segment, "." | "..");
         match segment {
-            "" | "." => {}
+            "." => {}
             ".." => drop(segments.pop()),
             segment => segments.push(segment),
         }
     }
-    let mut normal = String::with_capacity(decoded.len());
+    let mut resolved = String::with_capacity(path.len());
     for segment in &segments {
-        normal.push('/');
-        normal.push_str(segment);
+        resolved.push('/');
+        resolved.push_str(segment);
     }
     if ends_open {
-        normal.push('/');
+        resolved.push('/');
     }
-    (normal != path).then_some(normal)
+    resolved
+}
+
+/// With one slash where there are several.
+fn merged(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !merged.ends_with('/') {
+            merged.push(letter);
+        }
+    }
+    merged
 }
 
 /// Whether nothing is encoded, no slash is another's neighbour, and no segment begins with a dot: seen in one
@@ -91,35 +134,33 @@ fn is_plain(path: &str) -> bool {
     })
 }
 
-/// Decodes what need not be encoded, and slashes; what stays encoded is in upper case.
-fn decode(path: &str) -> Option<String> {
-    let bytes = path.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match (byte, after) {
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                rest = after;
-                let value = (hex(*high) << 4) | hex(*low);
-                match value {
-                    b'/' | b'\\' => decoded.push(b'/'),
-                    value if value.is_ascii_alphanumeric() || b"-._~".contains(&value) => {
-                        decoded.push(value);
-                    }
-                    _ => {
-                        let upper = [b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()];
-                        decoded.extend(upper);
-                    }
-                }
+/// Decodes these bytes, which are ASCII; what stays encoded is in upper case, if that is asked for.
+fn decode(path: &str, in_upper_case: bool, is_one: impl Fn(u8) -> bool) -> String {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(place) = rest.find('%') {
+        let (before, encoded) = rest.split_at(place);
+        decoded.push_str(before);
+        let (length, byte) = match encoded.as_bytes() {
+            [_, high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (3, Some((hex(*high) << 4) | hex(*low)))
             }
-            (b'\\', _) => decoded.push(b'/'),
-            _ => decoded.push(byte),
+            _ => (1, None),
+        };
+        let (written, after) = encoded.split_at(length);
+        match byte.filter(|byte| is_one(*byte)) {
+            Some(byte) => decoded.push(char::from(byte)),
+            None if in_upper_case => decoded.push_str(&written.to_ascii_uppercase()),
+            None => decoded.push_str(written),
         }
+        rest = after;
     }
-    String::from_utf8(decoded).ok()
+    decoded.push_str(rest);
+    decoded
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 fn hex(digit: u8) -> u8 {
@@ -137,38 +178,45 @@ mod tests {
 
     #[test]
     fn what_a_path_may_be_read_as() {
-        for (path, expected) in [
-            ("/admin", None),
-            ("/a.b/c", None),
-            ("/.well-known/x", None),
-            ("*", None),
-            ("/a%20b", None),
-            ("/100%", None),
-            ("/%zz", None),
-            ("//admin", Some("/admin")),
-            ("/%61dmin", Some("/admin")),
-            ("/x/../admin", Some("/admin")),
-            ("/x/%2e%2E/admin", Some("/admin")),
-            ("/x%2F..%5cadmin", Some("/admin")),
-            ("/admin/.", Some("/admin/")),
-            ("/..", Some("/")),
-            ("/caf%c3%a9", Some("/caf%C3%A9")),
-            ("/%2561", None),
-        ] {
-            assert_eq!(normal(path).as_deref(), expected, "{path}");
+        let table: &[(&str, &[&str])] = &[
+            ("/admin", &[]),
+            ("/a.b/c", &[]),
+            ("/.well-known/x", &[]),
+            ("*", &[]),
+            ("/a%20b", &[]),
+            ("/100%", &[]),
+            ("/%zz", &[]),
+            ("//admin", &["/admin"]),
+            ("/%61dmin", &["/admin"]),
+            ("/x/../admin", &["/admin"]),
+            ("/x/%2e%2E/admin", &["/admin"]),
+            ("/x%2F..%5cadmin", &["/admin", "/x/..\\admin"]),
+            ("/admin/.", &["/admin/"]),
+            ("/..", &["/"]),
+            ("/caf%c3%a9", &["/caf%C3%A9"]),
+            ("/%2561", &[]),
+            // Dots take away what stands between two slashes, unless these have been merged.
+            ("/x//../admin", &["/admin", "/x/../admin", "/x/admin"]),
+            ("/a%2fb%2f%2fc", &["/a/b//c", "/a/b/c"]),
+        ];
+        for (path, expected) in table {
+            assert_eq!(others(path), *expected, "{path}");
         }
     }
 
     #[test]
-    fn a_path_of_two_readings_is_neither() {
+    fn a_path_of_several_readings_is_neither() {
         let is_admin = |path: &str| path.starts_with("/admin");
         assert_eq!(Paths::new("/admin/x", None).are(is_admin), Some(true));
         assert_eq!(Paths::new("//admin/x", None).are(is_admin), None);
         assert_eq!(Paths::new("//orders", None).are(is_admin), Some(false));
+        // Of two slashes and dots there are several, and one is met.
+        let is_it = |path: &str| path == "/x/admin";
+        assert_eq!(Paths::new("/x//../admin", None).are(is_it), None);
     }
 
     #[test]
-    fn a_path_with_its_query_is_one_text_in_both_readings() {
+    fn a_path_with_its_query_is_one_text_in_all_readings() {
         let meets = |path, query, wanted: &str| {
             let paths = Paths::new(path, query);
             let (whole, bare) =
@@ -194,12 +242,16 @@ mod tests {
 
         #[test]
         fn what_is_normal_stays_so(path in "/[a./%25F2\\\\]{0,24}") {
-            if let Some(once) = normal(&path) {
-                // What was encoded twice is decoded once, so that only its dots and slashes may go on.
-                proptest::prop_assert!(once.starts_with('/'));
-                proptest::prop_assert!(!once.contains("//") && !once.contains('\\'));
-                proptest::prop_assert!(!once.split('/').any(|it| it == "." || it == ".."));
-            }
+            // What was encoded twice is decoded once, so that only its dots and slashes may go on.
+            let once = normal(&path);
+            proptest::prop_assert!(once.starts_with('/'));
+            proptest::prop_assert!(!once.contains("//") && !once.contains('\\'));
+            proptest::prop_assert!(!once.split('/').any(|it| it == "." || it == ".."));
+            proptest::prop_assert!(once == path || others(&path).contains(&once));
+            // As few as it may be read as, the written one never.
+            let others = others(&path);
+            proptest::prop_assert!(others.len() <= 8 && !others.contains(&path));
+            proptest::prop_assert!(others.iter().all(|it| it.starts_with('/')));
         }
     }
 }

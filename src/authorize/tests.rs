@@ -272,6 +272,9 @@ fn a_path_of_two_readings_is_denied_and_not_allowed() {
         assert!(!allowed && why.contains("two ways"), "{path}: {why}");
         assert!(!get(path).judge(&allow).0, "{path}");
     }
+    // What others merge, or resolve, alone.
+    let exact = |path: &str| Permission::Path(PathMatch::Exact(path.into()));
+    assert!(!get("/x//../admin").judge(&rules([Rule::deny("it").permission(exact("/x/admin"))])).0);
     for path in ["/orders/a%20b", "/orders//", "/orders/."] {
         assert!(get(path).judge(&allow).0 && get(path).judge(&deny).0, "{path}");
     }

@@ -239,6 +239,12 @@ fn each_permission_of_a_call_that_comes_in() {
     // A path that servers read in two ways.
     let twice = Call { path: "//helloworld.Greeter/SayHello", ..hello() };
     assert_eq!(twice.meets(&url(exact(HELLO)), &Identifier::Any(true)), None);
+    // Envoy has the first without merged slashes, the second with them alone.
+    let dotted = Call { path: "/x//../admin", ..hello() };
+    for path in ["/x/admin", "/x/../admin", "/admin", "/x//../admin"] {
+        assert_eq!(dotted.meets(&url(exact(path)), &Identifier::Any(true)), None, "{path}");
+    }
+    assert_eq!(dotted.meets(&url(exact("/other")), &Identifier::Any(true)), Some(false));
 }
 
 /// As in Envoy, where the header has the query and `url_path` has not.
