@@ -52,7 +52,7 @@ pub use self::{
     kind::Kind as ResourceKind,
     resource::{
         Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
-        InboundRoutes, InboundSecurity, InboundSource,
+        InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
     },
     source::Xds,
     status::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, StatusService},

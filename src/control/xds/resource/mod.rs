@@ -41,7 +41,7 @@ use prost::Message;
 pub(crate) use self::endpoints::Changes;
 pub use self::inbound::{
     Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
-    InboundRoutes, InboundSecurity, InboundSource,
+    InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
 };
 pub(crate) use self::inbound::{decode as inbound, with_routes};
 #[cfg(any(test, fuzzing))]

@@ -21,7 +21,10 @@ use envoy_types::pb::{
             route::v3::RouteConfiguration,
         },
         extensions::{
-            filters::network::http_connection_manager::v3::HttpConnectionManager as Manager,
+            filters::network::http_connection_manager::v3::{
+                HttpConnectionManager as Manager,
+                http_connection_manager::PathWithEscapedSlashesAction as Slashes,
+            },
             transport_sockets::tls::v3::DownstreamTlsContext,
         },
     },
@@ -30,7 +33,7 @@ use envoy_types::pb::{
 
 pub use self::types::{
     Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
-    InboundRoutes, InboundSecurity, InboundSource,
+    InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
 };
 use super::{
     Context, Dialect, Kind, Refused, Routes, RoutesFrom, bounded, cluster,
@@ -280,6 +283,7 @@ fn type_of<'a>(walk: &Walk, pb: &'a PbFilter) -> Result<(String, Option<&'a Any>
 
 fn manager(walk: &mut Walk, context: &Context, pb: &Manager) -> Result<InboundHttp> {
     let read = manager_of(walk, context, "", pb)?;
+    let escaped_slashes = slashes(walk, pb)?;
     let mut filters = Vec::with_capacity(read.filters.len());
     for filter in &read.filters {
         let rules = routes::rules(walk, &filter.name, &filter.steps)?;
@@ -289,6 +293,9 @@ fn manager(walk: &mut Walk, context: &Context, pb: &Manager) -> Result<InboundHt
         filters,
         routes: InboundRoutes::Hosts(Vec::new()),
         routes_name: None,
+        normalize_path: bools(pb.normalize_path.as_ref()) == Some(true),
+        merge_slashes: pb.merge_slashes,
+        escaped_slashes,
         unknown: read.unknown,
         strips_port: read.ignore_port,
     };
@@ -300,4 +307,26 @@ fn manager(walk: &mut Walk, context: &Context, pb: &Manager) -> Result<InboundHt
         RoutesFrom::Inline(read) => InboundRoutes::Hosts(routes::hosts(walk, &http, read)?),
     };
     Ok(http)
+}
+
+/// What becomes of encoded slashes, where nobody else says what becomes of a path.
+fn slashes(walk: &Walk, pb: &Manager) -> Result<InboundSlashes> {
+    for (is_said, field) in [
+        (pb.path_normalization_options.is_some(), "path_normalization_options"),
+        (pb.typed_header_validation_config.is_some(), "typed_header_validation_config"),
+    ] {
+        if is_said {
+            let reason = "not supported yet, and it decides which route is taken";
+            return walk.refuse(field, "given", reason);
+        }
+    }
+    let action = pb.path_with_escaped_slashes_action;
+    Ok(match Slashes::try_from(action) {
+        //= Envoy: by default they are kept
+        Ok(Slashes::ImplementationSpecificDefault | Slashes::KeepUnchanged) => InboundSlashes::Keep,
+        Ok(Slashes::RejectRequest) => InboundSlashes::Refuse,
+        Ok(Slashes::UnescapeAndRedirect) => InboundSlashes::Redirect,
+        Ok(Slashes::UnescapeAndForward) => InboundSlashes::Decode,
+        Err(_) => return walk.refuse("path_with_escaped_slashes_action", action, "is no action"),
+    })
 }

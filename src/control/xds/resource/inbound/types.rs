@@ -7,7 +7,8 @@ use crate::config::{Authorization, ClusterSecurity, IdentityFiles, Match};
 /// A listener of calls that come in (gRFC A36): who is let in where, and what they may call.
 ///
 /// It is what a resource says, and serves nobody: whoever does so takes the chain of each connection, its routes for each
-/// request, and lets go on what every rule of the route allows. A connection that no chain takes, a
+/// request, and lets go on what every rule of the route allows. Routes are looked for by the path that [`InboundHttp`]
+/// says is made of the one that is written: `/x/../admin` may be of the route of `/admin`. A connection that no chain takes, a
 /// request that no route takes, and one on a route that is not `served` are refused.
 ///
 /// ```
@@ -128,9 +129,35 @@ pub struct InboundHttp {
     /// The name of the resource (RDS) that says so, also once it is there: its next version takes its place
     /// ([`Inbound::routes`]). None: the listener says it.
     pub routes_name: Option<String>,
+    /// Whether a path is normalised, but for the case of what stays encoded, before a route is looked for, rules are
+    /// asked and the request is passed on (RFC 3986 §6: what is encoded without need is decoded, dot segments are
+    /// resolved); one that cannot be is answered with 400. Default: false. Source: Envoy, `normalize_path`.
+    pub normalize_path: bool,
+    /// Whether slashes that follow each other are one from then on, after that. Default: false. Source: Envoy,
+    /// `merge_slashes`.
+    pub merge_slashes: bool,
+    /// What becomes of a path with encoded slashes, before both. Default: they stay. Source: Envoy,
+    /// `path_with_escaped_slashes_action`.
+    pub escaped_slashes: InboundSlashes,
     /// Filters that are off and not known here, which no route may turn on, by their names.
     pub(super) unknown: BTreeMap<String, String>,
     pub(super) strips_port: bool,
+}
+
+/// What becomes of a request whose path has encoded slashes: `%2F`, `%5C`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum InboundSlashes {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// It is answered with 400; a call of gRPC with INTERNAL.
+    Refuse,
+    /// They are decoded, and it is sent on to the path that comes of that, by a redirect, once all else is done to it;
+    /// a call of gRPC is answered with INTERNAL.
+    Redirect,
+    /// They are decoded.
+    Decode,
 }
 
 /// A filter of authorisation (gRFC A41).

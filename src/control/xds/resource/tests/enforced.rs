@@ -10,7 +10,10 @@ use envoy_types::pb::{
         extensions::filters::{
             http::rbac::v3::RbacPerRoute,
             network::http_connection_manager::v3::{
-                HttpConnectionManager, http_connection_manager::RouteSpecifier,
+                HttpConnectionManager,
+                http_connection_manager::{
+                    PathWithEscapedSlashesAction as Slashes, RouteSpecifier,
+                },
             },
         },
     },
@@ -111,6 +114,53 @@ fn what_would_choose_other_routes_or_other_connections_refuses_the_listener() {
             change(&mut pb);
             refuses(routed(dialect, pb), text);
         }
+    }
+}
+
+#[test]
+fn what_becomes_of_a_path_before_a_route_is_looked_for_is_told() {
+    let told = |dialect, change: &dyn Fn(&mut HttpConnectionManager)| {
+        let mut manager = manager(vec![router()]);
+        change(&mut manager);
+        let read = read(dialect, &listens(vec![of(manager)]))?;
+        // Routes that come by themselves change nothing of it.
+        let routes = configuration(vec![host(&["*"], vec![here("/")])]).encode_to_vec();
+        let routed = with_routes(&received(dialect), &read, &routes).unwrap();
+        let of_chain = |read: &Inbound| {
+            let http = read.chains[0].http.as_ref().unwrap();
+            (http.normalize_path, http.merge_slashes, http.escaped_slashes)
+        };
+        assert_eq!(of_chain(&read), of_chain(&routed));
+        Ok::<_, String>(of_chain(&read))
+    };
+    let keeps = InboundSlashes::Keep;
+    for dialect in BOTH {
+        assert_eq!(told(dialect, &|_| {}), Ok((false, false, keeps)));
+        assert_eq!(
+            told(dialect, &|it| it.normalize_path = bool_value(true)),
+            Ok((true, false, keeps))
+        );
+        let no = told(dialect, &|it| it.normalize_path = bool_value(false));
+        assert_eq!(no, Ok((false, false, keeps)));
+        assert_eq!(told(dialect, &|it| it.merge_slashes = true), Ok((false, true, keeps)));
+        for (action, expected) in [
+            (Slashes::ImplementationSpecificDefault, keeps),
+            (Slashes::KeepUnchanged, keeps),
+            (Slashes::RejectRequest, InboundSlashes::Refuse),
+            (Slashes::UnescapeAndRedirect, InboundSlashes::Redirect),
+            (Slashes::UnescapeAndForward, InboundSlashes::Decode),
+        ] {
+            let read = told(dialect, &|it| it.path_with_escaped_slashes_action = action.into());
+            assert_eq!(read, Ok((false, false, expected)), "{action:?}");
+        }
+        let other = told(dialect, &|it| it.path_with_escaped_slashes_action = 9);
+        refuses(other, "path_with_escaped_slashes_action = 9");
+        // What would say so in another place.
+        let options = told(dialect, &|it| it.path_normalization_options = Some(Default::default()));
+        refuses(options, "path_normalization_options = given");
+        let other = Some(TypedExtensionConfig::default());
+        let validated = told(dialect, &|it| it.typed_header_validation_config = other.clone());
+        refuses(validated, "typed_header_validation_config = given");
     }
 }
 

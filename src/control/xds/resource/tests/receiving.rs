@@ -520,6 +520,9 @@ fn the_listener_of_istio_s_sidecar() {
     let security = chain.security.as_ref().unwrap();
     assert!(security.requires_certificate && !security.tls.identities.is_empty());
     let [route] = routes_of(chain) else { panic!("{chain:?}") };
+    let http = http(chain);
+    assert!(http.normalize_path && !http.merge_slashes);
+    assert_eq!(http.escaped_slashes, InboundSlashes::Keep);
     // It asks nobody anything, and forwards to the process beside it.
     assert!(route.served && route.authorization.is_empty());
     // A server of gRPC is told otherwise.
