@@ -150,7 +150,14 @@ pub(super) fn manager_of(
     let mut upgrades = Vec::new();
     for (index, pb) in pb.upgrade_configs.iter().enumerate() {
         let field = format!("upgrade_configs[{index}]");
-        walk.note_if(!pb.filters.is_empty(), &format!("{field}.filters"), IGNORED);
+        let filters = format!("{field}.filters");
+        //= Envoy: they stand in the place of those of the listener, its rules among them
+        if context.role == Role::Receiver && !pb.filters.is_empty() {
+            let reason =
+                "must be empty where calls come in: upgrades would be asked by other rules";
+            return walk.refuse(&filters, pb.filters.len(), reason);
+        }
+        walk.note_if(!pb.filters.is_empty(), &filters, IGNORED);
         let is_off = bools(pb.enabled.as_ref()) == Some(false);
         add_upgrade(&mut upgrades, upgrade(walk, &field, &pb.upgrade_type, is_off)?);
     }

@@ -8,11 +8,11 @@ use envoy_types::pb::{
             route::v3::Vhds,
         },
         extensions::filters::{
-            http::rbac::v3::RbacPerRoute,
+            http::rbac::v3::{Rbac, RbacPerRoute},
             network::http_connection_manager::v3::{
                 HttpConnectionManager,
                 http_connection_manager::{
-                    PathWithEscapedSlashesAction as Slashes, RouteSpecifier,
+                    PathWithEscapedSlashesAction as Slashes, RouteSpecifier, UpgradeConfig,
                 },
             },
         },
@@ -115,6 +115,32 @@ fn what_would_choose_other_routes_or_other_connections_refuses_the_listener() {
             refuses(routed(dialect, pb), text);
         }
     }
+}
+
+#[test]
+fn filters_of_an_upgrade_which_stand_in_the_place_of_the_rules_refuse_the_listener() {
+    let filters = vec![named("rbac", pack_any(Rbac::default())), router()];
+    let upgrade = UpgradeConfig { upgrade_type: "websocket".into(), ..UpgradeConfig::default() };
+    let with = |filters| {
+        let plain = UpgradeConfig { upgrade_type: "h2c".into(), ..UpgradeConfig::default() };
+        let upgrade = UpgradeConfig { filters, ..upgrade.clone() };
+        let rules = named("rbac", pack_any(deny_all()));
+        HttpConnectionManager {
+            upgrade_configs: vec![plain, upgrade],
+            ..inline(vec![rules, router()], vec![here("/")])
+        }
+    };
+    for dialect in BOTH {
+        assert!(read(dialect, &listens(vec![of(with(Vec::new()))])).is_ok());
+        let pb = listens(vec![of(with(filters.clone()))]);
+        refuses(read(dialect, &pb), "upgrade_configs[1].filters = 2");
+    }
+    // To those who call it is a note.
+    let calls = manager(vec![router()]);
+    let upgrade_configs = vec![UpgradeConfig { filters, ..upgrade }];
+    let pb = api(HttpConnectionManager { upgrade_configs, ..calls });
+    let notes = sidecar().listener(&pb).unwrap().notes.clone();
+    assert!(notes.iter().any(|it| it.contains("upgrade_configs[0].filters")), "{notes:?}");
 }
 
 #[test]
