@@ -220,6 +220,16 @@ impl Checker {
     }
 }
 
+#[cfg(feature = "xds")]
+impl ClusterSecurity {
+    /// Checks every field, of connections that come in: their certificate is shown in any mode.
+    pub(crate) fn validate_received(&self) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new("");
+        checker.security(self, None, true);
+        checker.done()
+    }
+}
+
 impl IdentityFiles {
     /// Checks every field.
     ///

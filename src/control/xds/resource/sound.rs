@@ -66,9 +66,18 @@ pub(crate) fn comes_in(bytes: &[u8]) {
     }
 }
 
-/// All rules can be asked.
+/// All rules can be asked, and connections secured.
 fn enforces(inbound: &Inbound) {
     for chain in inbound.chains.iter().chain(&inbound.default_chain) {
+        if let Some(security) = &chain.security {
+            let result = security.tls.validate_received();
+            assert!(result.is_ok(), "{result:?}");
+            #[cfg(feature = "_tls")]
+            {
+                let result = crate::security::judge(&security.tls);
+                assert!(result.is_ok(), "{result:?}");
+            }
+        }
         let Some(http) = &chain.http else { continue };
         let hosts = match &http.routes {
             InboundRoutes::Hosts(hosts) => hosts.as_slice(),

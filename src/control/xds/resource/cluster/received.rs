@@ -90,5 +90,8 @@ pub(in super::super) fn received(
     })?;
     security.mode =
         Some(if requires_certificate { SecurityMode::Mutual } else { SecurityMode::Tls });
+    #[cfg(feature = "_tls")]
+    super::tls::judge(walk, &mut security)?;
+    walk.checked("common_tls_context", security.validate_received())?;
     Ok(Received { security, requires_certificate, files: own.files })
 }

@@ -350,15 +350,8 @@ fn one(
                 if let Some(why) = expect(walk, &mut tls, auto, asked, trust_domain)? {
                     return Ok(Read::Unusable(why));
                 }
-                // With what no library could do, the resource is refused, and not the cluster later.
                 #[cfg(feature = "_tls")]
-                {
-                    for (field, name) in crate::security::leave_out(&mut tls.security) {
-                        let field = format!("common_tls_context.tls_params.{field}");
-                        walk.note(&field, format!("{name} is not spoken: is not offered"));
-                    }
-                    walk.checked("common_tls_context", crate::security::judge(&tls.security))?;
-                }
+                super::tls::judge(walk, &mut tls.security)?;
                 Ok(Read::Tls(Box::new(tls)))
             })
         }

@@ -410,6 +410,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Leaves out, with a note, what no library speaks. With what none could do, the resource is refused, and not whatever
+/// uses it later.
+#[cfg(feature = "_tls")]
+pub(super) fn judge(walk: &mut Walk, security: &mut ClusterSecurity) -> Result<()> {
+    for (field, name) in crate::security::leave_out(security) {
+        let field = format!("common_tls_context.tls_params.{field}");
+        walk.note(&field, format!("{name} is not spoken: is not offered"));
+    }
+    walk.checked("common_tls_context", crate::security::judge(security))
+}
+
 /// Whoever is to be known is vouched for by somebody.
 pub(super) fn trusts(walk: &Walk, security: &ClusterSecurity) -> Result<()> {
     if !security.says_trust() {

@@ -117,6 +117,66 @@ fn what_would_choose_other_routes_or_other_connections_refuses_the_listener() {
     }
 }
 
+/// As of the connections of a cluster.
+#[cfg(feature = "_tls")]
+#[test]
+fn what_no_library_could_do_for_connections_that_come_in_refuses_the_listener() {
+    use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+        CommonTlsContext, TlsParameters, common_tls_context::ValidationContextType,
+    };
+
+    use super::{
+        receiving::{downstream, tls as socket_of},
+        tls::regex,
+    };
+
+    let secured = |dialect, requires, change: &dyn Fn(&mut CommonTlsContext)| {
+        let mut context = downstream(requires);
+        change(context.common_tls_context.as_mut().unwrap());
+        let mut chain = of(inline(vec![router()], vec![here("/")]));
+        chain.transport_socket = Some(socket_of(context));
+        read(dialect, &listens(vec![chain]))
+    };
+    let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let params = |ciphers: &[&str], curves: &[&str]| TlsParameters {
+        cipher_suites: names(ciphers),
+        ecdh_curves: names(curves),
+        ..TlsParameters::default()
+    };
+    let chacha = "ECDHE-RSA-CHACHA20-POLY1305";
+    for (dialect, requires) in BOTH.into_iter().flat_map(|it| [(it, true), (it, false)]) {
+        let with = |params: TlsParameters| {
+            secured(dialect, requires, &|it| it.tls_params = Some(params.clone()))
+        };
+        let kept = with(params(&["AES128-SHA", chacha], &["P-521", "X25519"])).unwrap();
+        let security = &kept.chains[0].security.as_ref().unwrap().tls;
+        assert_eq!((&security.ciphers, &security.groups), (&names(&[chacha]), &names(&["X25519"])));
+        for told in ["suites: AES128-SHA is not spoken", "curves: P-521 is not spoken"] {
+            assert!(kept.notes.iter().any(|it| it.contains(told)), "{:?}", kept.notes);
+        }
+        refuses(with(params(&["FOO"], &[])), "typed_config.common_tls_context: ciphers = FOO");
+        // None is left.
+        refuses(with(params(&["AES128-SHA"], &[])), "ciphers = AES128-SHA");
+        refuses(with(params(&[], &["P-521"])), "groups = P-521");
+        let (low, high) = (3, 4);
+        let versions = TlsParameters {
+            tls_minimum_protocol_version: high,
+            tls_maximum_protocol_version: low,
+            ..TlsParameters::default()
+        };
+        refuses(with(versions), "min_version = 1.3: must be at most max_version");
+    }
+    // A name that anybody has.
+    let anybody = secured(Dialect::Sidecar, true, &|it| {
+        let Some(ValidationContextType::ValidationContext(it)) = &mut it.validation_context_type
+        else {
+            panic!("it has one")
+        };
+        it.match_subject_alt_names = vec![regex(".*")];
+    });
+    refuses(anybody, "san.matcher.regex = .*: not supported yet, nor ever");
+}
+
 #[test]
 fn filters_of_an_upgrade_which_stand_in_the_place_of_the_rules_refuse_the_listener() {
     let filters = vec![named("rbac", pack_any(Rbac::default())), router()];

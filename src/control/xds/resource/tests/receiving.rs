@@ -139,7 +139,7 @@ fn overriding(path: &str, any: Any) -> PbRoute {
     PbRoute { typed_per_filter_config: [("rbac".to_owned(), any)].into(), ..here(path) }
 }
 
-fn downstream(requires: bool) -> DownstreamTlsContext {
+pub(super) fn downstream(requires: bool) -> DownstreamTlsContext {
     let instance = |name: &str| CertificateProviderPluginInstance {
         instance_name: name.into(),
         certificate_name: String::new(),
@@ -160,7 +160,7 @@ fn downstream(requires: bool) -> DownstreamTlsContext {
     }
 }
 
-fn tls(context: DownstreamTlsContext) -> TransportSocket {
+pub(super) fn tls(context: DownstreamTlsContext) -> TransportSocket {
     TransportSocket {
         name: "tls".into(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(pack_any(context))),
@@ -519,6 +519,12 @@ fn the_listener_of_istio_s_sidecar() {
     assert_eq!(chain.matches.application_protocols, istio);
     let security = chain.security.as_ref().unwrap();
     assert!(security.requires_certificate && !security.tls.identities.is_empty());
+    // Without those that have no forward secrecy.
+    let names: Vec<&str> = security.tls.ciphers.iter().map(String::as_str).collect();
+    let (ecdsa, rsa) = ("ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384");
+    let (ecdsa_128, rsa_128) = ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256");
+    assert_eq!(names, [ecdsa, rsa, ecdsa_128, rsa_128]);
+    assert!(read.notes.iter().any(|it| it.contains("AES256-GCM-SHA384 is not spoken")));
     let [route] = routes_of(chain) else { panic!("{chain:?}") };
     let http = http(chain);
     assert!(http.normalize_path && !http.merge_slashes);
