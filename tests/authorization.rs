@@ -99,6 +99,17 @@ async fn a_denied_call_names_its_rule_and_opens_no_connection() {
 }
 
 #[tokio::test]
+async fn a_rule_on_the_path_with_its_query_is_asked_about_both() {
+    let server = Server::named("hello").await;
+    let debug = Permission::PathAndQuery(StringMatch::Contains("?debug=".into()));
+    let said = rules([Rule::deny("debug").permission(debug)]);
+    let mesh = over(&server).service("users", |it| it.authorize(said)).build().unwrap();
+    assert!(denied(&mesh, "http://users/orders?debug=1").await.is_denied());
+    assert!(called(&mesh, "http://users/orders?id=7").await.is_ok());
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
 async fn what_no_rule_allows_is_denied_with_the_status_that_is_asked_for() {
     let server = Server::named("hello").await;
     let mut said = rules([

@@ -107,6 +107,18 @@ async fn rules_deny_before_the_service_below_is_called() {
     assert!(refused.to_string().contains("authorize.rules = []"), "{refused}");
 }
 
+#[tokio::test]
+async fn rules_of_a_layer_are_asked_about_the_query() {
+    let calls = Arc::default();
+    let debug = Permission::PathAndQuery(StringMatch::Contains("?debug=".into()));
+    let said = rules([Rule::deny("debug").permission(debug)]);
+    let mut service = AuthorizeLayer::new("users", &said).unwrap().layer(answering(&calls, 0));
+    let error = service.ready().await.unwrap().call(get("/a?debug=1")).await.unwrap_err();
+    assert!(mesh_error(&error).is_denied());
+    assert!(service.ready().await.unwrap().call(get("/a?id=1")).await.is_ok());
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn faults_of_a_layer_under_a_deadline_and_inside_of_retries() {
     let calls = Arc::default();
@@ -227,13 +239,19 @@ async fn around_tonic_and_reqwest() {
             |path: &str| reqwest::Request::new(reqwest::Method::GET, url(path).parse().unwrap());
         let host = Permission::Host(exact(&server.address().to_string()));
         let admin = Permission::Path(PathMatch::Prefix("/admin".into()));
-        let said = rules([Rule::deny("admin").permission(Permission::All(vec![host, admin]))]);
+        let debug = Permission::PathAndQuery(StringMatch::Contains("?debug=".into()));
+        let said = rules([
+            Rule::deny("admin").permission(Permission::All(vec![host, admin])),
+            Rule::deny("debug").permission(debug),
+        ]);
         let mut service = ServiceBuilder::new()
             .layer(AuthorizeLayer::new("users", &said).unwrap())
             .layer(FaultLayer::new(&Fault::response_rate(1_000_000)).unwrap())
             .service(reqwest::Client::new());
-        let error = service.ready().await.unwrap().call(request("/admin")).await.unwrap_err();
-        assert!(mesh_error(&error).is_denied());
+        for path in ["/admin", "/?debug=1"] {
+            let error = service.ready().await.unwrap().call(request(path)).await.unwrap_err();
+            assert!(mesh_error(&error).is_denied());
+        }
         let answer = service.ready().await.unwrap().call(request("/")).await.unwrap();
         assert_eq!(answer.url().path(), "/");
         assert_eq!(patience(answer.text()).await.unwrap(), "hello");
