@@ -253,7 +253,7 @@ async fn trailed_with(code: i32, bound: Bound, is_late: bool) -> tonic::Status {
     let leaves = Leaves::new(1);
     let mesh = leaves.mesh(move |_, _| async move {
         if is_late {
-            tokio::time::sleep(BOUND - LEFT).await;
+            tokio::time::sleep(BOUND.saturating_sub(LEFT)).await;
         }
         let trailers = futures_util::stream::once(async move {
             if is_late {

@@ -1,7 +1,7 @@
 //! How far the response of a stream has come: it says who has ended the stream.
 //!
 //! tonic makes a status of every end: of what a server says, of a connection that is lost (UNKNOWN, as a rule), of an
-//! answer without gRPC, and of one that it cannot read (INTERNAL, OUT_OF_RANGE and others). Only the first is the
+//! answer without gRPC, and of one that it cannot read (`INTERNAL`, `OUT_OF_RANGE` and others). Only the first is the
 //! server's word, and only the last is an end that was made here.
 
 use std::{
