@@ -1,5 +1,7 @@
 //! Spans of gRPC calls: their status, wherever it comes.
 
+use std::{convert::Infallible, task::Poll};
+
 use super::*;
 use tower_mesh::{Client, ServiceSettings};
 
@@ -129,4 +131,50 @@ async fn a_grpc_retry_after_trailers_is_a_second_attempt() {
     assert_eq!(text(second, "mesh.retry.reason"), "grpc");
     assert_eq!(text(second, "mesh.retry.status"), "UNAVAILABLE");
     assert_eq!(text(call, "rpc.response.status_code"), "OK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_its_server_ends_in_trailers_at_the_deadline_has_their_status() {
+    const BOUND: Duration = Duration::from_secs(2);
+    const LEFT: Duration = Duration::from_millis(1);
+    for (is_of_call, expected) in
+        [(false, ["CANCELLED", "CANCELLED"]), (true, ["DEADLINE_EXCEEDED", "timeout"])]
+    {
+        let traced = Traced::new();
+        let mesh = Leaves::new(1).mesh(|_, _| async {
+            tokio::time::sleep(BOUND - LEFT).await;
+            let at = tokio::time::Instant::now() + LEFT;
+            // The head says nothing; the timer of the call wakes what follows, and fires at that moment, too.
+            let trailers = futures_util::stream::once(async move {
+                std::future::poll_fn(|_| {
+                    let is_time = tokio::time::Instant::now() >= at;
+                    if is_time { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("grpc-status", HeaderValue::from_static("1"));
+                Ok::<_, Infallible>(Frame::<Bytes>::trailers(trailers))
+            });
+            Ok(http::Response::new(Body::new(StreamBody::new(trailers))))
+        });
+        let mesh = mesh.tracer_provider(&traced.provider).service(SERVICE, |s| {
+            let s = s.retry(Retry::idempotent());
+            if is_of_call { s } else { s.timeout(BOUND) }
+        });
+        let mesh = mesh.build().unwrap();
+        let mut client = GreeterClient::new(mesh.client(SERVICE).unwrap());
+        let mut request = tonic::Request::new(HelloRequest::default());
+        if is_of_call {
+            // No body goes on behind it: the endpoint has said nothing.
+            request.set_timeout(BOUND);
+        }
+        let status = client.say_hello(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+        let spans = traced.ended();
+        let [call, attempt] = &spans[..] else { panic!("{spans:#?}") };
+        assert!(is_child(attempt, call));
+        let of = |span| [text(span, "rpc.response.status_code"), text(span, "error.type")];
+        assert_eq!(of(attempt), expected, "{is_of_call}");
+        assert_eq!(of(call), ["DEADLINE_EXCEEDED", "timeout"], "{is_of_call}");
+    }
 }

@@ -87,7 +87,7 @@ impl PathProj<'_> {
     /// The same of trailers, which have come now. A body that the bound covers, too, lets none of its endpoint's
     /// through by then: it has ended itself with its own.
     #[cold]
-    fn trailed_late(&mut self, trailers: &HeaderMap) -> Option<Error> {
+    fn trailed_late(&mut self, code: i32, trailers: &HeaderMap) -> Option<Error> {
         let Bounds { head, body } = self.pinned.as_ref()?.bounds;
         let now = Instant::now();
         if now < head? {
@@ -95,6 +95,9 @@ impl PathProj<'_> {
         }
         let said = self.said_late(trailers)?;
         let is_own = body.is_some_and(|at| at <= now);
+        if !is_own && let Some(trace) = self.trace {
+            trace.status(code);
+        }
         Some(self.past_deadline((!is_own).then_some(said)))
     }
 
@@ -165,7 +168,7 @@ impl PathProj<'_> {
             && let Some(trailers) = frame.trailers_ref()
             && let Some(code) = grpc::status_of(trailers)
         {
-            if let Some(error) = self.trailed_late(trailers) {
+            if let Some(error) = self.trailed_late(code, trailers) {
                 return Step::Return(Err(error));
             }
             if self.trailed(response.status(), code, trailers).is_ok() {
