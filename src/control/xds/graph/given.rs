@@ -83,6 +83,7 @@ impl Graph {
             Some(Given::Service(name, service)) => (name, Some(service)),
         };
         let Some(root) = self.roots.get_mut(&name) else { return };
+        self.removed_roots.remove(&name);
         root.serves = serves;
         let needs = root.needs.clone();
         let served = root.serves.as_ref();

@@ -121,7 +121,8 @@ pub(crate) struct Graph {
     /// Those whose target is to be published though it is the same.
     again: BTreeSet<Arc<str>>,
     dirty_clusters: BTreeSet<Arc<str>>,
-    removed_roots: Vec<Arc<str>>,
+    /// Those whose service the mesh may still have, though nobody asks for it any more, or it is another one by now.
+    removed_roots: BTreeSet<Arc<str>>,
     todo: VecDeque<Do>,
     /// What was given to be done last, of which the mesh may say that it refuses it.
     given: Option<Given>,
@@ -211,7 +212,7 @@ impl Graph {
             self.unused(id, &name);
         }
         self.held.replace(root.all(), std::iter::empty());
-        self.removed_roots.push(name);
+        self.removed_roots.insert(name);
     }
 
     /// Whether something has been said of this name.
@@ -319,10 +320,16 @@ impl Graph {
             self.publish_cluster(name);
         }
         for (name, target) in services {
-            self.todo.push_back(match target {
-                Target::Service(target) => Do::Service { name, target },
-                Target::Nothing(lack) => Do::NoService { name, lack },
-            });
+            match target {
+                // If the mesh does not refuse it, it takes the place of that of before the name was forgotten.
+                Target::Service(target) => self.todo.push_back(Do::Service { name, target }),
+                Target::Nothing(lack) => {
+                    if let Some(name) = self.removed_roots.take(&name) {
+                        self.todo.push_back(Do::RemoveService(name));
+                    }
+                    self.todo.push_back(Do::NoService { name, lack });
+                }
+            }
         }
         if self.todo.is_empty() {
             self.take_back();
@@ -332,7 +339,8 @@ impl Graph {
 
     /// All that is new is published: what nobody needs any more goes.
     fn take_back(&mut self) {
-        self.todo.extend(self.removed_roots.drain(..).map(Do::RemoveService));
+        let removed = std::mem::take(&mut self.removed_roots);
+        self.todo.extend(removed.into_iter().map(Do::RemoveService));
         for id in self.held.ended() {
             self.known.forget(&id);
             if id.0 == Kind::Cluster && self.published.remove(&id.1).is_some() {

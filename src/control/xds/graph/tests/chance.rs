@@ -8,6 +8,8 @@ use super::*;
 enum Word {
     Ask(u8),
     Forget(u8),
+    /// It is forgotten, and asked for again before anything is done.
+    Again(u8),
     Listener(u8, Option<u8>),
     Routes(u8, Vec<u8>),
     Cluster(u8, u8),
@@ -22,6 +24,7 @@ fn word() -> impl Strategy<Value = Word> {
     prop_oneof![
         few().prop_map(Word::Ask),
         few().prop_map(Word::Forget),
+        few().prop_map(Word::Again),
         (few(), prop::option::of(few())).prop_map(|(a, b)| Word::Listener(a, b)),
         (few(), prop::collection::vec(few(), 0..3)).prop_map(|(a, b)| Word::Routes(a, b)),
         (few(), 0..6_u8).prop_map(|(a, b)| Word::Cluster(a, b)),
@@ -43,6 +46,10 @@ proptest! {
                 Word::Forget(it) => {
                     world.graph.forget(&format!("s{it}"));
                     world.settle();
+                }
+                Word::Again(it) => {
+                    world.graph.forget(&format!("s{it}"));
+                    world.ask(&format!("s{it}"));
                 }
                 Word::Listener(it, from) => {
                     let from = match from {
@@ -85,6 +92,10 @@ proptest! {
                     let letter = ["s", "r", "c", "e"][kind as usize];
                     world.miss(kind, &format!("{letter}{it}"), "gone");
                 }
+            }
+            for name in world.graph.names() {
+                let is_there = world.services.contains_key(&**name);
+                prop_assert_eq!(world.graph.serves(name).is_some(), is_there);
             }
         }
         for it in 0..3 {

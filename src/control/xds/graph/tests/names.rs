@@ -90,6 +90,59 @@ fn a_name_that_comes_back_is_asked_for_again() {
 }
 
 #[test]
+fn a_name_that_comes_back_before_it_is_gone_keeps_its_service() {
+    let mut world = World::known("users", "blue");
+    let watched = world.watched();
+    world.graph.forget("users");
+    world.ask("users");
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
+    assert_eq!((&world.done[..], world.watched()), (&["service users".to_owned()][..], watched));
+    assert!(world.graph.serves("users").is_some());
+    // Nor is it taken back later.
+    world.ask("orders");
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
+    world.graph.forget("users");
+    world.settle();
+    assert_eq!((world.services.len(), world.clusters.len()), (0, 0));
+}
+
+#[test]
+fn a_name_that_comes_back_and_leads_elsewhere_is_not_served_by_what_was_before() {
+    let mut world = World::known("users", "blue");
+    world.tell(Resource::Routes(routes("r", &["green"])));
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
+    // Where it leads now is on its way; nobody needs the cluster of before, which goes after the service.
+    world.graph.forget("users");
+    world.ask("users");
+    assert_eq!((world.leads("users"), world.clusters.len()), (None, 0));
+    world.tell(eds("green"));
+    world.tell(endpoints("green", &["10.0.0.2:80"]));
+    assert_eq!(world.leads("users"), Some(vec!["green"]));
+    // If the mesh refuses the new one, the old one is not kept: nobody holds its clusters.
+    world.refuses.insert("service users".into());
+    world.graph.forget("users");
+    world.ask("users");
+    assert_eq!(world.leads("users"), None);
+    assert!(world.graph.serves("users").is_none());
+}
+
+#[test]
+fn a_name_that_comes_back_and_leads_nowhere_says_why() {
+    for why in [Why::Absent, Why::Away] {
+        let mut world = World::known("users", "blue");
+        world.graph.ask("orders", "other", "orders");
+        world.settle();
+        world.graph.told(Kind::Listener, "other", Err(Lack { reason: "so".into(), why }));
+        world.settle();
+        world.graph.forget("users");
+        world.graph.ask("users", "other", "users");
+        world.settle();
+        assert_eq!((world.leads("users"), &*world.lacks["users"]), (None, "so"), "{why:?}");
+        assert_eq!(world.clusters.len(), 0, "{why:?}");
+    }
+}
+
+#[test]
 fn news_of_what_is_not_watched_any_more_is_no_news() {
     let mut world = World::known("users", "blue");
     world.graph.forget("users");
