@@ -51,8 +51,9 @@ pub use self::{
     bootstrap::{Bootstrap, BootstrapBuilder, CallCredentials, Dialect, Istio, Server, ServerTls},
     kind::Kind as ResourceKind,
     resource::{
-        Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
-        InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
+        Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundPort,
+        InboundRoute, InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
+        InboundUnderscores,
     },
     source::Xds,
     status::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, StatusService},

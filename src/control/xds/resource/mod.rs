@@ -40,8 +40,9 @@ use prost::Message;
 
 pub(crate) use self::endpoints::Changes;
 pub use self::inbound::{
-    Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
-    InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
+    Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundPort,
+    InboundRoute, InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
+    InboundUnderscores,
 };
 pub(crate) use self::inbound::{decode as inbound, with_routes};
 #[cfg(any(test, fuzzing))]

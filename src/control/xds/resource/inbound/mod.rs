@@ -3,6 +3,7 @@
 //! What cannot be enforced refuses the listener. What is no HTTP is read to be told apart from it, and no further: nothing
 //! here serves it.
 
+mod before;
 mod matches;
 mod overlap;
 mod routes;
@@ -21,10 +22,7 @@ use envoy_types::pb::{
             route::v3::RouteConfiguration,
         },
         extensions::{
-            filters::network::http_connection_manager::v3::{
-                HttpConnectionManager as Manager,
-                http_connection_manager::PathWithEscapedSlashesAction as Slashes,
-            },
+            filters::network::http_connection_manager::v3::HttpConnectionManager as Manager,
             transport_sockets::tls::v3::DownstreamTlsContext,
         },
     },
@@ -32,8 +30,9 @@ use envoy_types::pb::{
 };
 
 pub use self::types::{
-    Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundRoute,
-    InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
+    Inbound, InboundChain, InboundFilter, InboundHost, InboundHttp, InboundMatch, InboundPort,
+    InboundRoute, InboundRoutes, InboundSecurity, InboundSlashes, InboundSource,
+    InboundUnderscores,
 };
 use super::{
     Context, Dialect, Kind, Refused, Routes, RoutesFrom, bounded, cluster,
@@ -283,7 +282,9 @@ fn type_of<'a>(walk: &Walk, pb: &'a PbFilter) -> Result<(String, Option<&'a Any>
 
 fn manager(walk: &mut Walk, context: &Context, pb: &Manager) -> Result<InboundHttp> {
     let read = manager_of(walk, context, "", pb)?;
-    let escaped_slashes = slashes(walk, pb)?;
+    let escaped_slashes = before::slashes(walk, pb)?;
+    let port = before::port(walk, pb)?;
+    let underscores = before::underscores(walk, pb)?;
     let mut filters = Vec::with_capacity(read.filters.len());
     for filter in &read.filters {
         let rules = routes::rules(walk, &filter.name, &filter.steps)?;
@@ -296,8 +297,11 @@ fn manager(walk: &mut Walk, context: &Context, pb: &Manager) -> Result<InboundHt
         normalize_path: bools(pb.normalize_path.as_ref()) == Some(true),
         merge_slashes: pb.merge_slashes,
         escaped_slashes,
+        port,
+        strip_trailing_dot: pb.strip_trailing_host_dot,
+        underscores,
+        upgrades: read.upgrades,
         unknown: read.unknown,
-        strips_port: read.ignore_port,
     };
     http.routes = match &read.routes {
         RoutesFrom::Named(name) => {
@@ -307,26 +311,4 @@ fn manager(walk: &mut Walk, context: &Context, pb: &Manager) -> Result<InboundHt
         RoutesFrom::Inline(read) => InboundRoutes::Hosts(routes::hosts(walk, &http, read)?),
     };
     Ok(http)
-}
-
-/// What becomes of encoded slashes, where nobody else says what becomes of a path.
-fn slashes(walk: &Walk, pb: &Manager) -> Result<InboundSlashes> {
-    for (is_said, field) in [
-        (pb.path_normalization_options.is_some(), "path_normalization_options"),
-        (pb.typed_header_validation_config.is_some(), "typed_header_validation_config"),
-    ] {
-        if is_said {
-            let reason = "not supported yet, and it decides which route is taken";
-            return walk.refuse(field, "given", reason);
-        }
-    }
-    let action = pb.path_with_escaped_slashes_action;
-    Ok(match Slashes::try_from(action) {
-        //= Envoy: by default they are kept
-        Ok(Slashes::ImplementationSpecificDefault | Slashes::KeepUnchanged) => InboundSlashes::Keep,
-        Ok(Slashes::RejectRequest) => InboundSlashes::Refuse,
-        Ok(Slashes::UnescapeAndRedirect) => InboundSlashes::Redirect,
-        Ok(Slashes::UnescapeAndForward) => InboundSlashes::Decode,
-        Err(_) => return walk.refuse("path_with_escaped_slashes_action", action, "is no action"),
-    })
 }

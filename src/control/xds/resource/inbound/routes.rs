@@ -5,15 +5,16 @@ use std::sync::Arc;
 use super::{
     super::{
         Override, Route, Routes, Step, VirtualHost,
+        routes::add_upgrade,
         walk::{Result, Walk},
     },
-    types::{InboundHost, InboundHttp, InboundRoute},
+    types::{InboundHost, InboundHttp, InboundPort, InboundRoute},
 };
 use crate::config::{Authorization, Filter};
 
 /// The hosts of routes, with the filters of their chain and what they override of them.
 pub(super) fn hosts(walk: &Walk, http: &InboundHttp, read: &Routes) -> Result<Vec<InboundHost>> {
-    let ignores_port = read.ignore_port || http.strips_port;
+    let ignores_port = read.ignore_port || http.port == InboundPort::Drop;
     let host = |host: &VirtualHost| -> Result<InboundHost> {
         let routes = host.routes.iter().map(|it| route(walk, http, it));
         let routes: Vec<InboundRoute> = routes.collect::<Result<_>>()?;
@@ -50,8 +51,18 @@ fn route(walk: &Walk, http: &InboundHttp, read: &Route) -> Result<InboundRoute> 
         matches: read.config.matches.clone(),
         // One that is not leads nowhere.
         served: !read.config.clusters.is_empty(),
+        upgrades: upgrades(http, read),
         authorization,
     })
+}
+
+/// The protocols that its requests may be upgraded to: of each, the route's word counts before the listener's.
+fn upgrades(http: &InboundHttp, read: &Route) -> Vec<String> {
+    let mut list = read.config.upgrades.clone();
+    for upgrade in &http.upgrades {
+        add_upgrade(&mut list, Some(upgrade.clone()));
+    }
+    list.into_iter().filter(|it| !it.disabled).map(|it| it.protocol).collect()
 }
 
 /// The rules of a filter.

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use crate::config::{Authorization, ClusterSecurity, IdentityFiles, Match};
+use crate::config::{Authorization, ClusterSecurity, IdentityFiles, Match, Upgrade};
 
 /// A listener of calls that come in (gRFC A36): who is let in where, and what they may call.
 ///
 /// It is what a resource says, and serves nobody: whoever does so takes the chain of each connection, its routes for each
-/// request, and lets go on what every rule of the route allows. Routes are looked for by the path that [`InboundHttp`]
-/// says is made of the one that is written: `/x/../admin` may be of the route of `/admin`. A connection that no chain takes, a
+/// request, and lets go on what every rule of the route allows. Routes are looked for, and rules asked, by the path, the
+/// authority and the headers that [`InboundHttp`] says are made of those that are written: `/x/../admin` may be of the
+/// route of `/admin`, and `a.example.` of the host `a.example`. A connection that no chain takes, a
 /// request that no route takes, and one on a route that is not `served` are refused.
 ///
 /// ```
@@ -139,9 +140,19 @@ pub struct InboundHttp {
     /// What becomes of a path with encoded slashes, before both. Default: they stay. Source: Envoy,
     /// `path_with_escaped_slashes_action`.
     pub escaped_slashes: InboundSlashes,
+    /// What becomes of the port of an authority, before a route is looked for, rules are asked and the request is passed
+    /// on. Default: it stays. Source: Envoy, `strip_any_host_port` and `strip_matching_host_port`.
+    pub port: InboundPort,
+    /// Whether a dot at the end of an authority's host is dropped from then on: `a.example.:80` is `a.example:80`.
+    /// Default: false. Source: Envoy, `strip_trailing_host_dot`.
+    pub strip_trailing_dot: bool,
+    /// What becomes of headers whose names have an underscore, before all else. Default: they stay. Source: Envoy,
+    /// `common_http_protocol_options.headers_with_underscores_action`.
+    pub underscores: InboundUnderscores,
+    /// What requests may be upgraded to, or not, where their route says nothing of it.
+    pub(super) upgrades: Vec<Upgrade>,
     /// Filters that are off and not known here, which no route may turn on, by their names.
     pub(super) unknown: BTreeMap<String, String>,
-    pub(super) strips_port: bool,
 }
 
 /// What becomes of a request whose path has encoded slashes: `%2F`, `%5C`.
@@ -158,6 +169,32 @@ pub enum InboundSlashes {
     Redirect,
     /// They are decoded.
     Decode,
+}
+
+/// What becomes of the port of an authority: `a.example:80`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum InboundPort {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is dropped where it is the one that the connection was for; `CONNECT` keeps it for whoever is called.
+    DropOwn,
+    /// It is dropped; `CONNECT` keeps it for whoever is called. [`InboundHost::ignores_port`] says so, too.
+    Drop,
+}
+
+/// What becomes of headers of a request whose names have an underscore: `x_user`, which some servers take for `x-user`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum InboundUnderscores {
+    /// They stay.
+    #[default]
+    Keep,
+    /// The request is refused: of HTTP/1.1 with 400, of HTTP/2 by a reset of its stream.
+    Refuse,
+    /// They are dropped: no route, no rule and nobody who is called sees them.
+    Drop,
 }
 
 /// A filter of authorisation (gRFC A41).
@@ -206,6 +243,9 @@ pub struct InboundRoute {
     pub matches: Vec<Match>,
     /// Whether its requests are answered here; the others fail, UNAVAILABLE (gRFC A36).
     pub served: bool,
+    /// The protocols that a request may ask to be upgraded to (`websocket`), in any case: any other is refused
+    /// with 403. `CONNECT` is never one. Default: none. Source: Envoy, `upgrade_configs` of the route, then of the chain.
+    pub upgrades: Vec<String>,
     /// The rules of its requests, with what it overrides: each list must allow a call, those that are only reported
     /// always do. Empty: anybody may call.
     pub authorization: Vec<Arc<Authorization>>,

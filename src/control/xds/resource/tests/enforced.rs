@@ -3,16 +3,20 @@
 use envoy_types::pb::{
     envoy::{
         config::{
-            core::v3::{CidrRange, TypedExtensionConfig},
+            core::v3::{
+                CidrRange, HttpProtocolOptions, TypedExtensionConfig,
+                http_protocol_options::HeadersWithUnderscoresAction as Underscores,
+            },
             listener::v3::{FilterChain, FilterChainMatch},
-            route::v3::Vhds,
+            route::v3::{Vhds, route_action},
         },
         extensions::filters::{
             http::rbac::v3::{Rbac, RbacPerRoute},
             network::http_connection_manager::v3::{
                 HttpConnectionManager,
                 http_connection_manager::{
-                    PathWithEscapedSlashesAction as Slashes, RouteSpecifier, UpgradeConfig,
+                    PathWithEscapedSlashesAction as Slashes, RouteSpecifier, StripPortMode,
+                    UpgradeConfig,
                 },
             },
         },
@@ -248,6 +252,109 @@ fn what_becomes_of_a_path_before_a_route_is_looked_for_is_told() {
         let validated = told(dialect, &|it| it.typed_header_validation_config = other.clone());
         refuses(validated, "typed_header_validation_config = given");
     }
+}
+
+#[test]
+fn what_becomes_of_an_authority_and_of_headers_before_a_route_is_looked_for_is_told() {
+    let told = |dialect, change: &dyn Fn(&mut HttpConnectionManager)| {
+        let mut manager = manager(vec![router()]);
+        change(&mut manager);
+        let read = read(dialect, &listens(vec![of(manager)]))?;
+        let of_chain = |read: &Inbound| {
+            let http = read.chains[0].http.as_ref().unwrap();
+            (http.port, http.strip_trailing_dot, http.underscores)
+        };
+        // Routes that come by themselves change nothing of it, and their hosts say that no port counts.
+        let routes = configuration(vec![host(&["*"], vec![here("/")])]).encode_to_vec();
+        let routed = with_routes(&received(dialect), &read, &routes).unwrap();
+        assert_eq!(of_chain(&read), of_chain(&routed));
+        let InboundRoutes::Hosts(hosts) = &routed.chains[0].http.as_ref().unwrap().routes else {
+            panic!("they have come")
+        };
+        assert_eq!(hosts[0].ignores_port, of_chain(&read).0 == InboundPort::Drop);
+        Ok::<_, String>(of_chain(&read))
+    };
+    let any = |is: bool| Some(StripPortMode::StripAnyHostPort(is));
+    let (stays, keeps) = (InboundPort::Keep, InboundUnderscores::Keep);
+    for dialect in BOTH {
+        assert_eq!(told(dialect, &|_| {}), Ok((stays, false, keeps)));
+        let own = told(dialect, &|it| {
+            (it.strip_matching_host_port, it.strip_port_mode) = (true, any(false));
+        });
+        assert_eq!(own, Ok((InboundPort::DropOwn, false, keeps)));
+        let all = told(dialect, &|it| it.strip_port_mode = any(true));
+        assert_eq!(all, Ok((InboundPort::Drop, false, keeps)));
+        let none = told(dialect, &|it| it.strip_port_mode = any(false));
+        assert_eq!(none, Ok((stays, false, keeps)));
+        let both = told(dialect, &|it| {
+            (it.strip_matching_host_port, it.strip_port_mode) = (true, any(true));
+        });
+        refuses(both, "strip_matching_host_port = true");
+        let dot = told(dialect, &|it| it.strip_trailing_host_dot = true);
+        assert_eq!(dot, Ok((stays, true, keeps)));
+        let acts = |action: i32| {
+            told(dialect, &|it| {
+                it.common_http_protocol_options = Some(HttpProtocolOptions {
+                    headers_with_underscores_action: action,
+                    ..HttpProtocolOptions::default()
+                });
+            })
+        };
+        for (action, expected) in [
+            (Underscores::Allow, keeps),
+            (Underscores::RejectRequest, InboundUnderscores::Refuse),
+            (Underscores::DropHeader, InboundUnderscores::Drop),
+        ] {
+            assert_eq!(acts(action.into()), Ok((stays, false, expected)), "{action:?}");
+        }
+        refuses(acts(9), "common_http_protocol_options.headers_with_underscores_action = 9");
+    }
+}
+
+#[test]
+fn what_requests_may_be_upgraded_to_is_told_by_route() {
+    let listed = |list: &[(&str, Option<bool>)]| -> Vec<UpgradeConfig> {
+        let upgrade = |&(name, enabled): &(&str, Option<bool>)| UpgradeConfig {
+            upgrade_type: name.into(),
+            enabled: enabled.and_then(bool_value),
+            ..UpgradeConfig::default()
+        };
+        list.iter().map(upgrade).collect()
+    };
+    // Routes that are read with the listener, and those that come by themselves.
+    let told = |dialect, list: &[(&str, Option<bool>)], pb: PbRoute| {
+        let named =
+            HttpConnectionManager { upgrade_configs: listed(list), ..manager(vec![router()]) };
+        let routes = configuration(vec![host(&["*"], vec![pb.clone()])]).encode_to_vec();
+        let read_first = read(dialect, &listens(vec![of(named)])).unwrap();
+        let routed = with_routes(&received(dialect), &read_first, &routes).unwrap();
+        let whole = HttpConnectionManager {
+            upgrade_configs: listed(list),
+            ..inline(vec![router()], vec![pb])
+        };
+        let read = read(dialect, &listens(vec![of(whole)])).unwrap();
+        let upgrades = routes_of(&read.chains[0])[0].upgrades.clone();
+        assert_eq!(upgrades, routes_of(&routed.chains[0])[0].upgrades);
+        upgrades
+    };
+    for dialect in BOTH {
+        // What nobody lists is refused.
+        assert_eq!(told(dialect, &[], here("/")), [""; 0]);
+        let list =
+            [("websocket", None), ("h2c", Some(false)), ("x", Some(true)), ("CONNECT", None)];
+        assert_eq!(told(dialect, &list, here("/")), ["websocket", "x"]);
+    }
+    // Of one protocol the route's word counts.
+    let mut action = weighted(&[("a", 1)]);
+    let upgrade = |name: &str, enabled: bool| route_action::UpgradeConfig {
+        upgrade_type: name.into(),
+        enabled: bool_value(enabled),
+        ..route_action::UpgradeConfig::default()
+    };
+    action.upgrade_configs =
+        vec![upgrade("WebSocket", false), upgrade("h2c", true), upgrade("y", true)];
+    let list = [("websocket", None), ("h2c", Some(false)), ("x", None)];
+    assert_eq!(told(Dialect::Sidecar, &list, route(prefix("/"), action)), ["h2c", "y", "x"]);
 }
 
 fn matched(said: FilterChainMatch) -> FilterChain {

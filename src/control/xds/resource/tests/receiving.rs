@@ -529,6 +529,9 @@ fn the_listener_of_istio_s_sidecar() {
     let http = http(chain);
     assert!(http.normalize_path && !http.merge_slashes);
     assert_eq!(http.escaped_slashes, InboundSlashes::Keep);
+    assert_eq!((http.port, http.underscores), (InboundPort::Keep, InboundUnderscores::Keep));
+    assert!(!http.strip_trailing_dot);
+    assert_eq!(route.upgrades, ["websocket"]);
     // It asks nobody anything, and forwards to the process beside it.
     assert!(route.served && route.authorization.is_empty());
     // A server of gRPC is told otherwise.
