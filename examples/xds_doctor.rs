@@ -186,6 +186,9 @@ impl Patient {
                     writeln!(out, "nowhere: {reason}")?;
                     goes = false;
                 }
+                // A request that nobody has given need not name the cluster that it goes to.
+                let is_lost = explanation.clusters.is_empty() && explanation.answer.is_none();
+                goes &= !is_lost || explanation.fails.is_none() || given.is_none();
                 Ok(goes)
             }
             Err(error) => {
@@ -229,6 +232,11 @@ fn is_settled(status: &Status) -> bool {
 
 /// Why nobody gets the calls that go to this cluster.
 fn nobody(cluster: &ClusterExplanation) -> Option<&str> {
+    if cluster.share > 0.0
+        && let Some(why) = &cluster.fails
+    {
+        return Some(why);
+    }
     let mut line = iter::once(cluster).chain(&cluster.failover);
     let is_taken = cluster.taken_by.is_some() || line.any(|it| asks_dns(&it.settings));
     match &cluster.pick.choice {
@@ -276,7 +284,7 @@ fn conclude(status: &Status, mesh: &Description, out: &mut dyn Write) -> Result<
         )?;
     }
     for note in &status.notes {
-        writeln!(out, "of the bootstrap is ignored: {note}")?;
+        writeln!(out, "note on the bootstrap: {note}")?;
     }
     let needed: Vec<_> = status.resources.iter().filter(|it| it.is_needed).collect();
     let bad = needed.iter().filter(|it| it.state != ResourceState::Acked || it.error.is_some());

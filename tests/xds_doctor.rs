@@ -31,9 +31,11 @@ use envoy_types::pb::{
         core::v3::{Address, SocketAddress, address, socket_address::PortSpecifier},
         endpoint::v3::{
             ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+            cluster_load_assignment::{Policy, policy::DropOverload},
             lb_endpoint::HostIdentifier,
         },
     },
+    envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType},
     google::protobuf::UInt32Value,
 };
 use prost::Message as _;
@@ -152,6 +154,22 @@ fn whole() -> Vec<Resource> {
 /// A cluster of the endpoints that DNS has for a name.
 #[cfg(feature = "dns")]
 fn by_dns(name: &str, host: &str, port: u32) -> Resource {
+    let cluster = Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::LogicalDns.into())),
+        load_assignment: Some(ClusterLoadAssignment {
+            cluster_name: name.to_owned(),
+            endpoints: vec![locality(host, port)],
+            ..ClusterLoadAssignment::default()
+        }),
+        ..Cluster::default()
+    };
+    Resource::encoded(CDS, name, cluster.encode_to_vec())
+}
+
+/// A locality of one endpoint.
+#[cfg(feature = "dns")]
+fn locality(host: &str, port: u32) -> LocalityLbEndpoints {
     let socket = SocketAddress {
         address: host.to_owned(),
         port_specifier: Some(PortSpecifier::PortValue(port)),
@@ -159,25 +177,33 @@ fn by_dns(name: &str, host: &str, port: u32) -> Resource {
     };
     let address = Some(Address { address: Some(address::Address::SocketAddress(socket)) });
     let endpoint = Endpoint { address, ..Endpoint::default() };
-    let locality = LocalityLbEndpoints {
+    LocalityLbEndpoints {
         lb_endpoints: vec![LbEndpoint {
             host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
             ..LbEndpoint::default()
         }],
         load_balancing_weight: Some(UInt32Value { value: 1 }),
         ..LocalityLbEndpoints::default()
-    };
-    let cluster = Cluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::LogicalDns.into())),
-        load_assignment: Some(ClusterLoadAssignment {
-            cluster_name: name.to_owned(),
-            endpoints: vec![locality],
-            ..ClusterLoadAssignment::default()
+    }
+}
+
+/// An endpoint of a cluster that drops all of its calls.
+#[cfg(feature = "dns")]
+fn dropped(name: &str) -> Resource {
+    let all = DropOverload {
+        category: "all".to_owned(),
+        drop_percentage: Some(FractionalPercent {
+            numerator: 100,
+            denominator: DenominatorType::Hundred.into(),
         }),
-        ..Cluster::default()
     };
-    Resource::encoded(CDS, name, cluster.encode_to_vec())
+    let assignment = ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: vec![locality("127.0.0.1", 80)],
+        policy: Some(Policy { drop_overloads: vec![all], ..Policy::default() }),
+        ..ClusterLoadAssignment::default()
+    };
+    Resource::encoded(EDS, name, assignment.encode_to_vec())
 }
 
 /// The lines of what is said that begin so.
@@ -344,6 +370,42 @@ async fn a_cluster_whose_endpoints_dns_finds_lacks_nothing() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("all 5 resources are there"), "{text}");
     assert!(text.contains("asks no DNS"), "{text}");
+}
+
+#[cfg(feature = "dns")]
+#[tokio::test]
+async fn a_cluster_that_drops_all_of_its_calls_ends_with_1() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    bed.plane.set([dropped("blue")]);
+    let (code, text) = bed.ask(&["orders", "GET /"]).await;
+    assert_eq!(code, 1, "{text}");
+    is_all_accepted(&bed, &text);
+    assert_eq!(
+        lines(&text, "nowhere: "),
+        ["nowhere: the cluster drops all of its calls (`drops`)"]
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_that_a_header_names_is_missed_only_of_a_request_that_was_asked_about() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    let mut named = to("blue", Vec::new());
+    let specifier = route_action::ClusterSpecifier::ClusterHeader("x-cluster".to_owned());
+    let action = RouteAction { cluster_specifier: Some(specifier), ..RouteAction::default() };
+    named.action = Some(route::Action::Route(action));
+    let host = VirtualHost {
+        name: "all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![named, to("blue", Vec::new())],
+        ..VirtualHost::default()
+    };
+    bed.plane.set([of_host(host)]);
+    for (words, expected) in [(&["orders"][..], 0), (&["orders", "GET /"][..], 1)] {
+        let (code, text) = bed.ask(words).await;
+        assert_eq!(code, expected, "{text}");
+    }
 }
 
 #[tokio::test]

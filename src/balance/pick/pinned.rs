@@ -89,7 +89,8 @@ impl Pins {
         pins
     }
 
-    /// Whether the set has this address. Nothing is made for that: whoever looks for a cluster passes many.
+    /// Whether the set has this address. Nothing is made for that: whoever looks for a cluster passes many. It is
+    /// looked at one by one where no call has named an endpoint yet.
     pub(in crate::balance) fn has<X>(&self, set: &Set<X>, address: &Address) -> bool {
         match self.places.get() {
             Some(places) => places.contains_key(address),

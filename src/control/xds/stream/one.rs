@@ -48,7 +48,8 @@ pub(super) enum Event {
 /// Why a stream is over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Closed {
-    /// What the server has said. Where it has not: UNAVAILABLE, or that the way to it does not let this client pass.
+    /// What the server has said; of what is refused here, why. Where neither is: `UNAVAILABLE`, or that the way
+    /// to it does not let this client pass.
     pub(crate) code: Code,
     pub(crate) message: String,
     /// It was ended here, since an answer could not be read.

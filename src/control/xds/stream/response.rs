@@ -56,7 +56,7 @@ impl Course {
         response.headers_mut().remove(GRPC_DETAILS);
         *self.lock() = if is_said(response.headers()) {
             Stage::Said
-        } else if response.status() == StatusCode::OK {
+        } else if response.status() == StatusCode::OK && is_grpc(response.headers()) {
             Stage::Begun
         } else {
             Stage::Lost
@@ -80,6 +80,12 @@ impl Course {
 
 fn is_said(headers: &HeaderMap) -> bool {
     headers.contains_key(GRPC_STATUS)
+}
+
+//= gRPC over HTTP/2: the content type of a response begins with "application/grpc"
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 // === impl Followed ===
@@ -135,11 +141,16 @@ mod tests {
     }
 
     /// How far it has come with its head, and after each frame and the end.
-    async fn stages(status: StatusCode, head: &'static str, came: Vec<Came>) -> Vec<Stage> {
+    async fn stages(
+        (status, kind): (StatusCode, &'static str),
+        head: &'static str,
+        came: Vec<Came>,
+    ) -> Vec<Stage> {
         let course = Course::default();
         assert_eq!(course.stage(), Awaited);
         let mut response = Response::new(StreamBody::new(futures_util::stream::iter(came)));
         *response.status_mut() = status;
+        response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
         response.headers_mut().insert(head, TWO);
         let mut body = course.follow(response).into_body();
         let mut stages = vec![course.stage()];
@@ -152,7 +163,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_is_the_servers_only_with_a_status_of_grpc() {
-        let (ok, bad) = (StatusCode::OK, StatusCode::BAD_GATEWAY);
+        let [grpc, page] = ["application/grpc+proto", "text/html"];
+        let (ok, bad) = ((StatusCode::OK, grpc), (StatusCode::BAD_GATEWAY, page));
+        let portal = (StatusCode::OK, page);
         let cases = [
             (ok, GRPC_STATUS, vec![], vec![Said, Said]),
             (bad, GRPC_STATUS, vec![data()], vec![Said, Said, Said]),
@@ -162,6 +175,7 @@ mod tests {
             (ok, "server", vec![], vec![Begun, Lost]),
             (ok, "server", vec![data(), Err("reset")], vec![Begun, Begun, Lost, Lost]),
             (bad, "server", vec![data()], vec![Lost, Lost, Lost]),
+            (portal, "server", vec![data()], vec![Lost, Lost, Lost]),
             (bad, "server", vec![trailers(GRPC_STATUS)], vec![Lost, Said, Said]),
         ];
         for (at, (status, head, came, expected)) in cases.into_iter().enumerate() {
