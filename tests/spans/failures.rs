@@ -92,11 +92,11 @@ async fn a_call_without_a_route_is_a_span_all_the_same() {
     let traced = Traced::new();
     let mesh = Mesh::builder().source(Never).tracer_provider(&traced.provider).build().unwrap();
     let error = mesh.client("later.prod").unwrap().send(get("/")).await.unwrap_err();
-    assert_eq!(error.kind(), tower_mesh::ErrorKind::Timeout);
+    assert_eq!(error.kind(), tower_mesh::ErrorKind::Config);
     let spans = traced.ended();
     let [call] = &spans[..] else { panic!("{spans:#?}") };
     assert_eq!(text(call, "mesh.service"), "later.prod");
-    assert_eq!(text(call, "error.type"), "timeout");
+    assert_eq!(text(call, "error.type"), "config");
     let lasted = call.end_time.duration_since(call.start_time).unwrap();
     assert!(lasted >= Duration::from_secs(5), "{lasted:?}");
 }
