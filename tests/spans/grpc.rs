@@ -142,7 +142,7 @@ async fn an_attempt_that_its_server_ends_in_trailers_at_the_deadline_has_their_s
     {
         let traced = Traced::new();
         let mesh = Leaves::new(1).mesh(|_, _| async {
-            tokio::time::sleep(BOUND - LEFT).await;
+            tokio::time::sleep(BOUND.saturating_sub(LEFT)).await;
             let at = tokio::time::Instant::now() + LEFT;
             // The head says nothing; the timer of the call wakes what follows, and fires at that moment, too.
             let trailers = futures_util::stream::once(async move {
