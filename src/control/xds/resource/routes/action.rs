@@ -34,8 +34,8 @@ use super::{
     policy, subset,
 };
 use crate::config::{
-    ClusterChoice, Filter, HeaderEdit, HostRewrite, Mirror, PathRewrite, RateDescriptor, Rewrite,
-    Upgrade, WeightedCluster, format::Side,
+    self, ClusterChoice, Filter, HeaderEdit, HostRewrite, Mirror, PathRewrite, RateDescriptor,
+    Rewrite, Upgrade, WeightedCluster, format::Side,
 };
 
 const TEMPLATE: &str = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig";
@@ -134,13 +134,19 @@ pub(super) fn route(
     ] {
         walk.note_if(is_said, field, "not supported yet");
     }
+    upgrades(walk, pb, &mut route.config)?;
+    Ok(true)
+}
+
+/// The protocols that connections on the route may change to.
+pub(super) fn upgrades(walk: &mut Walk, pb: &RouteAction, route: &mut config::Route) -> Result<()> {
     for (index, pb) in pb.upgrade_configs.iter().enumerate() {
         let field = format!("upgrade_configs[{index}]");
         let is_off = bools(pb.enabled.as_ref()) == Some(false);
         let upgrade = upgrade(walk, &field, &pb.upgrade_type, is_off)?;
-        add_upgrade(&mut route.config.upgrades, upgrade);
+        add_upgrade(&mut route.upgrades, upgrade);
     }
-    Ok(true)
+    Ok(())
 }
 
 /// A protocol that connections may change to; none: it is never spoken here.

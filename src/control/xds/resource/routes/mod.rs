@@ -344,7 +344,11 @@ impl Host<'_> {
                         })?;
                     }
                 }
-                self.context.dialect == Dialect::Sidecar
+                let is_here = self.context.dialect == Dialect::Sidecar;
+                if is_here {
+                    walk.within("route", |walk| action::upgrades(walk, action, config))?;
+                }
+                is_here
             }
             Some(Action::Redirect(_) | Action::DirectResponse(_) | Action::FilterAction(_))
             | None => false,
