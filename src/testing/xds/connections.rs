@@ -131,7 +131,11 @@ async fn accept(
         let shared = Arc::clone(&shared);
         let serving = match &mut listener {
             Listener::Tcp(listener) => match listener.accept().await {
-                Ok((stream, _)) => tokio::spawn(serve(stream, shared)),
+                Ok((stream, _)) => {
+                    // Small answers in a row would wait for what the client acknowledges only after 40 ms.
+                    drop(stream.set_nodelay(true));
+                    tokio::spawn(serve(stream, shared))
+                }
                 Err(_) => continue,
             },
             #[cfg(unix)]

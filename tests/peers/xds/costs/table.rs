@@ -5,8 +5,6 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Comma
 use crate::support::swap;
 
 const DOCUMENT: &str = "docs/XDS-PEERS.md";
-const BEGIN: &str = "<!-- costs:begin -->\n";
-const END: &str = "<!-- costs:end -->\n";
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -20,9 +18,6 @@ pub(super) enum Row {
 }
 
 impl Row {
-    const ALL: [Self; 6] =
-        [Self::First, Self::Changed, Self::Replaced, Self::Cold, Self::Next, Self::Memory];
-
     fn what(self) -> &'static str {
         match self {
             Self::First => "10,000 endpoints come to a name in use: ms of processor",
@@ -35,16 +30,47 @@ impl Row {
     }
 }
 
+/// What is measured together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Group {
+    Pushes,
+    Starts,
+    Memory,
+}
+
+impl Group {
+    pub(super) fn rows(self) -> &'static [Row] {
+        match self {
+            Self::Pushes => &[Row::First, Row::Changed, Row::Replaced],
+            Self::Starts => &[Row::Cold, Row::Next],
+            Self::Memory => &[Row::Memory],
+        }
+    }
+
+    /// What stands before and behind its table in the document.
+    fn marks(self) -> [&'static str; 2] {
+        match self {
+            Self::Pushes => ["<!-- pushes:begin -->\n", "<!-- pushes:end -->\n"],
+            Self::Starts => ["<!-- starts:begin -->\n", "<!-- starts:end -->\n"],
+            Self::Memory => ["<!-- memory:begin -->\n", "<!-- memory:end -->\n"],
+        }
+    }
+}
+
 /// By what is measured, and by the name of the client.
 type Cells<T> = BTreeMap<(Row, &'static str), T>;
 
-#[derive(Default)]
 pub(super) struct Table {
+    group: Group,
     figures: Cells<Vec<f64>>,
     missing: Cells<String>,
 }
 
 impl Table {
+    pub(super) fn of(group: Group) -> Self {
+        Self { group, figures: BTreeMap::new(), missing: BTreeMap::new() }
+    }
+
     pub(super) fn add(&mut self, row: Row, client: &'static str, figure: f64) {
         self.figures.entry((row, client)).or_default().push(figure);
     }
@@ -85,7 +111,7 @@ impl Table {
     pub(super) fn markdown(&self, clients: &[&'static str]) -> String {
         let mut text = format!("| what | {} |\n|---|", clients.join(" | "));
         text.push_str(&"--:|".repeat(clients.len()));
-        for row in Row::ALL {
+        for row in self.group.rows().iter().copied() {
             let _ = write!(text, "\n| {} |", row.what());
             for client in clients.iter().copied() {
                 let cell = self.summed(row, client).map_or_else(
@@ -105,13 +131,14 @@ impl Table {
 }
 
 /// Puts it in its place in the document.
-pub(super) fn write(table: &str) {
+pub(super) fn write(group: Group, table: &str) {
+    let [begin, end] = group.marks();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);
     let document = fs::read_to_string(&path).unwrap();
-    let marks = format!("{DOCUMENT} has lines {} and {}", BEGIN.trim_end(), END.trim_end());
-    let (before, rest) = document.split_once(BEGIN).expect(&marks);
-    let (_, after) = rest.split_once(END).expect(&marks);
-    swap(&path, &format!("{before}{BEGIN}{table}{END}{after}"));
+    let marks = format!("{DOCUMENT} has lines {} and {}", begin.trim_end(), end.trim_end());
+    let (before, rest) = document.split_once(begin).expect(&marks);
+    let (_, after) = rest.split_once(end).expect(&marks);
+    swap(&path, &format!("{before}{begin}{table}{end}{after}"));
 }
 
 fn commit() -> String {
