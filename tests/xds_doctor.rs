@@ -380,32 +380,11 @@ async fn a_cluster_that_drops_all_of_its_calls_ends_with_1() {
     bed.plane.set([dropped("blue")]);
     let (code, text) = bed.ask(&["orders", "GET /"]).await;
     assert_eq!(code, 1, "{text}");
-    is_all_accepted(&bed, &text);
+    assert!(text.contains("all 6 resources are there"), "{text}");
     assert_eq!(
         lines(&text, "nowhere: "),
         ["nowhere: the cluster drops all of its calls (`drops`)"]
     );
-}
-
-#[tokio::test]
-async fn a_cluster_that_a_header_names_is_missed_only_of_a_request_that_was_asked_about() {
-    let bed = Bed::start(true).await;
-    bed.plane.set(whole());
-    let mut named = to("blue", Vec::new());
-    let specifier = route_action::ClusterSpecifier::ClusterHeader("x-cluster".to_owned());
-    let action = RouteAction { cluster_specifier: Some(specifier), ..RouteAction::default() };
-    named.action = Some(route::Action::Route(action));
-    let host = VirtualHost {
-        name: "all".to_owned(),
-        domains: vec!["*".to_owned()],
-        routes: vec![named, to("blue", Vec::new())],
-        ..VirtualHost::default()
-    };
-    bed.plane.set([of_host(host)]);
-    for (words, expected) in [(&["orders"][..], 0), (&["orders", "GET /"][..], 1)] {
-        let (code, text) = bed.ask(words).await;
-        assert_eq!(code, expected, "{text}");
-    }
 }
 
 #[tokio::test]
