@@ -64,7 +64,9 @@ async fn c_core_calls_our_server() {
     command.args(["sleep-1", "error-code-9", "hostname=other error-code-9", "keep-open"]);
     let told = said(command).await;
     let codes: Vec<_> = told.iter().map(|it| it["code"].as_i64().unwrap()).collect();
-    assert_eq!(codes, [0, 0, 9, 9, 0, 0, 4, 4], "{told:?}");
+    assert_eq!(codes[..6], [0, 0, 9, 9, 0, 0], "{told:?}");
+    // Its deadline passes in both at the same time: the caller's word is DEADLINE_EXCEEDED, the server's CANCELLED.
+    assert!(codes[6..].iter().all(|code| [1, 4].contains(code)) && codes.len() == 8, "{told:?}");
     for answered in told.iter().filter(|it| it["code"] == 0) {
         assert_eq!(answered["hostname"], "ours", "{answered}");
     }
