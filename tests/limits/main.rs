@@ -1,0 +1,15 @@
+//! What limits calls: breakers, limits of concurrency and rate, queues, load shedding. Over real servers.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bounds;
+mod breakers;
+mod ceilings;
+mod protection;
+mod queue;
+#[cfg(feature = "rls")]
+mod rate_limit_service;
+mod rate_limits;
+mod stream_limits;
+mod waiting_calls;
