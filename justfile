@@ -37,8 +37,8 @@ schema:
     cargo run --quiet --features schema --example schema > docs/mesh.schema.json
 
 # Instructions, allocations, bytes and processor time beside their peers: the README's table.
-bench:
-    bash .ci/benches
+bench *part:
+    bash .ci/benches {{part}}
 
 # Wall-clock times of the same, for reading.
 bench-wall:

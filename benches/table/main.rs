@@ -1,4 +1,5 @@
-//! Prints the table of what the benches measured, as Markdown, and judges it by the gates.
+//! Prints the table of what the benches measured, as Markdown, and judges it by the gates. With arguments, these rows
+//! alone: those whose own result has a name that begins so.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -42,7 +43,11 @@ fn main() -> ExitCode {
     println!("| gate | what | tower-mesh | peer | | ratio | limit | |");
     println!("|---|---|--:|--:|---|--:|---|---|");
     let mut broken = Vec::new();
-    for row in ROWS {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let is_wanted = |row: &&Row| {
+        wanted.is_empty() || wanted.iter().any(|name| row.ours.starts_with(name.as_str()))
+    };
+    for row in ROWS.iter().filter(is_wanted) {
         let (line, verdict) = judge(row, &results);
         println!("{line}");
         let fails = matches!(verdict, Verdict::Broken | Verdict::Missing);
