@@ -16,7 +16,7 @@ use super::{
     google::AccessTokens,
     outbox::{Outbox, Outgoing, outbox},
     pace::Pace,
-    response::Stage,
+    response::{Course, Stage},
     token::Tokens,
 };
 use crate::{
@@ -54,6 +54,15 @@ pub(crate) struct Closed {
     pub(crate) message: String,
     /// It was ended here, since an answer could not be read.
     pub(crate) is_cut: bool,
+}
+
+/// Tells when it is dropped that a stream is over, so that a task that panics tells it, too.
+struct Ending<F: Fn(Event)> {
+    tell: F,
+    /// How far the response has come.
+    course: Course,
+    /// Why it is over, once that is known.
+    closed: Option<Closed>,
 }
 
 /// The writing side of a stream.
@@ -95,12 +104,29 @@ impl Closed {
             Stage::Awaited | Stage::Lost => Self { code: unsaid(code), message, is_cut: false },
         }
     }
+
+    /// Its task has panicked, or was dropped, where its response has come so far. What panics once an answer is
+    /// there does so again by the next one like it, as with answers that cannot be read.
+    fn unexpected(stage: Stage) -> Self {
+        let message = "its task has ended before its time".to_owned();
+        Self { code: Code::Unavailable, message, is_cut: stage == Stage::Begun }
+    }
 }
 
 /// What is said here before there is a stream, or of what it runs on.
 impl From<Status> for Closed {
     fn from(status: Status) -> Self {
         Self::of(&status, Stage::Awaited)
+    }
+}
+
+// === impl Ending ===
+
+impl<F: Fn(Event)> Drop for Ending<F> {
+    fn drop(&mut self) {
+        let closed = self.closed.take();
+        let closed = closed.unwrap_or_else(|| Closed::unexpected(self.course.stage()));
+        (self.tell)(Event::Closed(closed));
     }
 }
 
@@ -183,14 +209,25 @@ impl Requests {
 }
 
 /// Lives a stream. Each message is read when `worked` has a permit for it, and its time has come; what is
-/// sent goes out meanwhile, and before the response has begun.
-pub(super) async fn run(
+/// sent goes out meanwhile, and before the response has begun. That it is over is told in any case.
+pub(super) fn run(
     way: Arc<Way>,
     body: Body,
     worked: Arc<Semaphore>,
     tell: impl Fn(Event) + Send,
+) -> impl Future<Output = ()> {
+    // Also by a task that never runs, since its runtime has ended.
+    let ending = Ending { tell, course: Course::default(), closed: None };
+    to_the_end(way, body, worked, ending)
+}
+
+async fn to_the_end(
+    way: Arc<Way>,
+    body: Body,
+    worked: Arc<Semaphore>,
+    mut ending: Ending<impl Fn(Event) + Send>,
 ) {
-    let closed = match live(&way, body, &worked, &tell).await {
+    let closed = match live(&way, body, &worked, &mut ending).await {
         Ok(()) => {
             let message = "the server has ended the stream".to_owned();
             Closed { code: Code::Ok, message, is_cut: false }
@@ -198,20 +235,22 @@ pub(super) async fn run(
         Err(closed) => closed,
     };
     way.ended(closed.code);
-    tell(Event::Closed(closed));
+    ending.closed = Some(closed);
 }
 
 async fn live(
     way: &Way,
     body: Body,
     worked: &Semaphore,
-    tell: &(impl Fn(Event) + Send),
+    ending: &mut Ending<impl Fn(Event) + Send>,
 ) -> Result<(), Closed> {
     let unavailable = |why: String| Closed::from(Status::unavailable(why));
     let origin = dial::origin(&way.server).map_err(unavailable)?;
     let metadata = way.metadata().await?;
     let mut connection = way.connect().await.map_err(unavailable)?;
-    let (distrusted, course) = (connection.distrusted.take(), connection.course.clone());
+    let distrusted = connection.distrusted.take();
+    ending.course = connection.course.clone();
+    let Ending { tell, course, .. } = &*ending;
     tell(Event::Opened);
     let client = Grpc::with_origin(connection, origin).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let streamed = async {
@@ -335,6 +374,11 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::{Response, header::CONTENT_TYPE};
+    use http_body_util::Empty;
+    use tokio::sync::mpsc::unbounded_channel;
+
     use super::*;
 
     const CODES: std::ops::RangeInclusive<i32> = 1..=16;
@@ -364,6 +408,42 @@ mod tests {
                 assert!(!lost.is_cut, "{lost:?}");
                 assert!(matches!(i32::from(lost.code), 7 | 14 | 16), "{code}: {lost:?}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_a_stream_is_over_is_told_once_whether_its_task_ends_or_is_dropped() {
+        let way = Arc::new(Way::new(Server::insecure("127.0.0.1:1"), &Handle::current()));
+        for is_run in [false, true] {
+            let (told, mut heard) = unbounded_channel();
+            let (_requests, body) = requests(false);
+            let worked = Arc::new(Semaphore::new(1));
+            let task = run(Arc::clone(&way), body, worked, move |event| drop(told.send(event)));
+            if is_run {
+                task.await;
+            } else {
+                drop(task);
+            }
+            let Some(Event::Closed(closed)) = heard.recv().await else { panic!("not told") };
+            assert_eq!((closed.code, closed.is_cut), (Code::Unavailable, false), "{closed:?}");
+            assert_eq!(closed.message.contains("before its time"), !is_run, "{closed:?}");
+            assert!(heard.recv().await.is_none(), "it is told twice");
+        }
+    }
+
+    /// The next stream is not opened at once, and another server asked: the same answer would come again.
+    #[test]
+    fn a_task_that_ends_while_it_reads_has_cut_its_stream() {
+        for (kind, is_cut) in [("application/grpc", true), ("text/html", false)] {
+            let (told, mut heard) = unbounded_channel();
+            let tell = move |event: Event| drop(told.send(event));
+            let ending = Ending { tell, course: Course::default(), closed: None };
+            let mut response = Response::new(Empty::<Bytes>::new());
+            response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+            let _response = ending.course.follow(response);
+            drop(ending);
+            let Ok(Event::Closed(closed)) = heard.try_recv() else { panic!("not told") };
+            assert_eq!((closed.code, closed.is_cut), (Code::Unavailable, is_cut), "{kind}");
         }
     }
 }

@@ -76,6 +76,13 @@ pub(super) enum Event {
     Closed,
 }
 
+/// Tells when it is dropped that a stream is over, so that a task that panics tells it, too.
+struct Ending {
+    tell: Box<dyn Fn(Event) + Send + Sync>,
+    /// It was meant to end: nobody waits for that, and its number may be another one's by then.
+    is_finished: bool,
+}
+
 /// What it takes to do something.
 pub(super) struct Means<'a> {
     pub(super) ways: &'a [Arc<Way>],
@@ -236,7 +243,8 @@ fn open(server: ServerId, stream: u64, means: &Means<'_>) -> Option<Live> {
     let way = Arc::clone(means.ways.get(server.0)?);
     let (outbox, outgoing) = outbox();
     let (finish, finished) = oneshot::channel();
-    let run = run(way, outgoing, finished, (means.tell)(server, stream));
+    let ending = Ending { tell: (means.tell)(server, stream), is_finished: false };
+    let run = run(way, outgoing, finished, ending);
     let task = Aborted::new(means.runtime.spawn(run).abort_handle());
     Some(Live { stream, outbox, finish, task })
 }
@@ -252,24 +260,31 @@ impl Live {
     }
 }
 
-/// Lives a stream, until it ends or is finished.
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            (self.tell)(Event::Closed);
+        }
+    }
+}
+
+/// Lives a stream, until it ends or is finished. That it has ended is told, whatever its task ends by.
 async fn run(
     way: Arc<Way>,
     body: Outgoing<LoadStatsRequest>,
     finished: oneshot::Receiver<Arc<Vec<Said>>>,
-    tell: Box<dyn Fn(Event) + Send + Sync>,
+    mut ending: Ending,
 ) {
-    let live = pin!(live(&way, body, &*tell));
+    let live = pin!(live(&way, body, &*ending.tell));
     match select(live, finished).await {
         Either::Right((Ok(said), live)) => {
+            ending.is_finished = true;
             drop(tokio::time::timeout(FLUSH, live).await);
             drop(said);
-            return;
         }
         Either::Left((Err(status), _)) => way.ended(status.code()),
         Either::Left((Ok(()), _)) | Either::Right((Err(_), _)) => {}
     }
-    tell(Event::Closed);
 }
 
 async fn live(
@@ -300,5 +315,37 @@ impl Replace for LoadStatsRequest {
     /// Each tells of a time of its own.
     fn is_said_by(&self, _later: &mut Self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, sync::mpsc::unbounded_channel};
+
+    use super::*;
+    use crate::control::xds::bootstrap::Server;
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_stream_is_over_is_told_unless_it_was_meant_to_end() {
+        // It accepts, and says nothing.
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::insecure(port.local_addr().unwrap().to_string());
+        let way = Arc::new(Way::new(server, &Handle::current()));
+        for is_finished in [false, true] {
+            let (told, mut heard) = unbounded_channel();
+            let tell = Box::new(move |event: Event| drop(told.send(event)));
+            let (_outbox, outgoing) = outbox();
+            let (finish, finished) = oneshot::channel();
+            let ending = Ending { tell, is_finished: false };
+            let task = run(Arc::clone(&way), outgoing, finished, ending);
+            if is_finished {
+                drop(finish.send(Arc::new(Vec::new())));
+                task.await;
+            } else {
+                drop(task);
+            }
+            let is_told = matches!(heard.recv().await, Some(Event::Closed));
+            assert_eq!(is_told, !is_finished);
+        }
     }
 }

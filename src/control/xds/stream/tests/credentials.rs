@@ -67,6 +67,28 @@ fn said(head: &str, body: &str) -> String {
     format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
+/// What the application says of an error is code of its own, which is run where the error is told.
+#[derive(Debug)]
+struct Panics;
+
+impl std::fmt::Display for Panics {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("as a bug would")
+    }
+}
+
+impl std::error::Error for Panics {}
+
+/// Credentials by which the task of this stream panics, from 0 on.
+fn panicking(at: usize) -> CallCredentials {
+    let turns = AtomicUsize::new(0);
+    CallCredentials::new(move || {
+        let turn = turns.fetch_add(1, Relaxed);
+        let given = HeaderValue::from_static("Bearer secret");
+        async move { if turn == at { Err(Panics) } else { Ok(given) } }
+    })
+}
+
 async fn plane_at(dir: &tempfile::TempDir) -> AdsServer {
     let plane = AdsServer::start_unix(dir.path().join("XDS")).await.unwrap();
     plane.set([Resource::cluster("a")]);
@@ -231,4 +253,42 @@ async fn credentials_of_the_code_are_asked_for_each_stream_and_streams_are_share
     let other = bootstrap([plain(&plane).call_credentials(others)]);
     let refused = REGISTRY.subscribe(Arc::new(other), Handle::current(), |_| Plain);
     assert!(refused.unwrap_err().to_string().contains("another bootstrap"));
+}
+
+#[tokio::test]
+async fn a_stream_whose_task_panics_is_over_and_the_next_one_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let plane = plane_at(&dir).await;
+    let credentials = panicking(1);
+    let server = || plain(&plane).call_credentials(credentials.clone());
+    let mut mesh = Mesh::to([server()]);
+    mesh.watch(Kind::Cluster, "a");
+    mesh.gets(Kind::Cluster, "a").await;
+    plane.cut(0, "");
+    let why = mesh.is_warned_of(Kind::Cluster, "a").await;
+    assert!(why.contains("code 14: its task has ended before its time"), "{why}");
+    // Whoever comes then has what was good, and what is new by the next stream.
+    plane.set([Resource::cluster("a"), Resource::cluster("b")]);
+    let mut another = Mesh::to([server()]);
+    another.watch(Kind::Cluster, "a");
+    another.watch(Kind::Cluster, "b");
+    another.gets(Kind::Cluster, "a").await;
+    while !matches!(another.hears(Kind::Cluster, "b").await, Watched::Resource { .. }) {}
+    // It is well again.
+    mesh.gets(Kind::Cluster, "a").await;
+    assert_eq!((plane.streams(), plane.streams_begun()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_stream_of_load_reports_whose_task_panics_is_over_and_the_next_one_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let plane = plane_at(&dir).await;
+    let mut mesh = Mesh::to([plain(&plane).call_credentials(panicking(1))]);
+    mesh.watch(Kind::Cluster, "a");
+    mesh.gets(Kind::Cluster, "a").await;
+    let (cluster, service) = ("a".into(), "".into());
+    let report = Report { cluster, service, metrics: Vec::new(), loads: Arc::new(Idle) };
+    mesh.subscriber.report(report);
+    assert_eq!(shown_for_loads(&plane, 1).await, "Bearer secret");
+    assert_eq!((plane.streams(), plane.streams_begun()), (1, 1));
 }
