@@ -61,11 +61,23 @@ impl Good {
 // === impl Graph ===
 
 impl Graph {
-    /// The mesh has refused what was given last, for this reason: what was there before stays.
+    /// The mesh has refused what was given last, for this reason: what was there before stays, unless it is a
+    /// service of before its name was forgotten.
     pub(crate) fn refused(&mut self, reason: &str) {
-        if let Some(Given::Cluster(cluster)) = self.given.take()
-            && let Some(good) = self.good.get_mut(&cluster.name)
-            && good.cluster != cluster
+        match self.given.take() {
+            Some(Given::Cluster(cluster)) => self.refused_cluster(&cluster, reason),
+            Some(Given::Service(name, _)) => {
+                if let Some(refused) = self.removed_roots.get_mut(&name) {
+                    *refused = Some(reason.into());
+                }
+            }
+            Some(Given::NoCluster(_) | Given::NoService(_)) | None => {}
+        }
+    }
+
+    fn refused_cluster(&mut self, cluster: &Arc<Cluster>, reason: &str) {
+        if let Some(good) = self.good.get_mut(&cluster.name)
+            && good.cluster != *cluster
         {
             good.stands_in = Some((reason.into(), None));
             // If it does not know these endpoints any more, they come.

@@ -121,8 +121,9 @@ pub(crate) struct Graph {
     /// Those whose target is to be published though it is the same.
     again: BTreeSet<Arc<str>>,
     dirty_clusters: BTreeSet<Arc<str>>,
-    /// Those whose service the mesh may still have, though nobody asks for it any more, or it is another one by now.
-    removed_roots: BTreeSet<Arc<str>>,
+    /// Those whose service the mesh may still have, though nobody asks for it any more, or it is another one by now; and
+    /// why it has refused that one.
+    removed_roots: BTreeMap<Arc<str>, Option<Arc<str>>>,
     todo: VecDeque<Do>,
     /// What was given to be done last, of which the mesh may say that it refuses it.
     given: Option<Given>,
@@ -212,7 +213,7 @@ impl Graph {
             self.unused(id, &name);
         }
         self.held.replace(root.all(), std::iter::empty());
-        self.removed_roots.insert(name);
+        self.removed_roots.insert(name, None);
     }
 
     /// Whether something has been said of this name.
@@ -324,8 +325,8 @@ impl Graph {
                 // If the mesh does not refuse it, it takes the place of that of before the name was forgotten.
                 Target::Service(target) => self.todo.push_back(Do::Service { name, target }),
                 Target::Nothing(lack) => {
-                    if let Some(name) = self.removed_roots.take(&name) {
-                        self.todo.push_back(Do::RemoveService(name));
+                    if self.removed_roots.remove(&name).is_some() {
+                        self.todo.push_back(Do::RemoveService(Arc::clone(&name)));
                     }
                     self.todo.push_back(Do::NoService { name, lack });
                 }
@@ -339,8 +340,13 @@ impl Graph {
 
     /// All that is new is published: what nobody needs any more goes.
     fn take_back(&mut self) {
-        let removed = std::mem::take(&mut self.removed_roots);
-        self.todo.extend(removed.into_iter().map(Do::RemoveService));
+        for (name, refused) in std::mem::take(&mut self.removed_roots) {
+            self.todo.push_back(match refused {
+                // What was before goes, and why nothing takes its place stays.
+                Some(reason) => Do::NoService { name, lack: Lack { reason, why: Why::Refused } },
+                None => Do::RemoveService(name),
+            });
+        }
         for id in self.held.ended() {
             self.known.forget(&id);
             if id.0 == Kind::Cluster && self.published.remove(&id.1).is_some() {

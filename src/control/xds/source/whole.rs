@@ -290,8 +290,8 @@ pub(crate) fn run(script: &[u8]) -> BTreeSet<Met> {
     runtime.block_on(async { steps(Bytes(script)).await })
 }
 
-async fn steps(mut script: Bytes<'_>) -> BTreeSet<Met> {
-    let way = script.of(&WAYS);
+/// A mesh that knows nothing yet, beside a control plane that is asked so.
+async fn world(way: Way) -> World {
     let handed = Arc::new(Mutex::new(None));
     let source = Handed(Arc::clone(&handed));
     let mesh = Mesh::builder().source(source).dry_run().build().expect("a mesh");
@@ -311,7 +311,7 @@ async fn steps(mut script: Bytes<'_>) -> BTreeSet<Met> {
         .build()
         .expect("a bootstrap");
     let silent = Silent::of(&bootstrap, way.plaintext);
-    let mut world = World {
+    World {
         mesh,
         decoder: super::Xds::decoder(&bootstrap),
         graph: Graph::default(),
@@ -326,7 +326,11 @@ async fn steps(mut script: Bytes<'_>) -> BTreeSet<Met> {
         is_by_port: bootstrap.listens_by_port(),
         silent,
         met: BTreeSet::new(),
-    };
+    }
+}
+
+async fn steps(mut script: Bytes<'_>) -> BTreeSet<Met> {
+    let mut world = world(script.of(&WAYS)).await;
     let steps = if world.is_by_port { 9 } else { 8 };
     while !script.0.is_empty() {
         match script.below(steps) {
@@ -393,6 +397,73 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        config,
+        control::xds::resource::{Listener, Routes, RoutesFrom, VirtualHost},
+    };
+
+    /// A listener for all names, whose routes cannot be used for this reason.
+    fn listener(refused: Option<&str>) -> Resource {
+        let host = VirtualHost {
+            name: "h".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: Vec::new(),
+            refused: refused.map(str::to_owned),
+        };
+        let routes =
+            Routes { name: "r".into(), hosts: vec![host], notes: Vec::new(), ignore_port: false };
+        Resource::Listener(Arc::new(Listener {
+            name: "l".into(),
+            routes: RoutesFrom::Inline(Arc::new(routes)),
+            filters: Vec::new(),
+            unknown: BTreeMap::new(),
+            policy: config::Policy::default(),
+            upgrades: Vec::new(),
+            address: None,
+            notes: Vec::new(),
+            ignore_port: false,
+        }))
+    }
+
+    impl World {
+        fn says(&mut self, refused: Option<&str>) {
+            self.graph.told(Kind::Listener, "l", Ok(listener(refused)));
+        }
+
+        /// What stands in `describe()` once all is done.
+        fn refused(&mut self) -> Vec<String> {
+            self.settle();
+            let refused = self.mesh.describe().refused.into_iter();
+            refused.map(|it| format!("{}: {}", it.part, it.text)).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn why_a_service_is_refused_stands_as_long_as_it_is_and_its_name_is_asked_for() {
+        let mut world = world(WAYS[0]).await;
+        let (listener, others) = ("l", BTreeSet::new());
+        let asked = Asked { listener, others, has_addresses: false, is_sought: false };
+        world.asked.insert("a", asked);
+        world.graph.ask("a", "l", "a");
+        world.settle();
+        world.says(None);
+        assert_eq!(world.refused(), [""; 0]);
+        // The name is given up, and asked for again before anything is done: the mesh has the service of before.
+        world.says(Some("its routes are bad"));
+        world.graph.forget("a");
+        world.graph.ask("a", "l", "a");
+        assert_eq!(world.refused(), ["service a: its routes are bad"]);
+        assert!(world.graph.serves("a").is_none());
+        world.says(Some("they are worse"));
+        assert_eq!(world.refused(), ["service a: they are worse"]);
+        world.says(None);
+        assert_eq!(world.refused(), [""; 0]);
+        // Nor does it stay for nobody.
+        world.says(Some("its routes are bad"));
+        assert_eq!(world.refused(), ["service a: its routes are bad"]);
+        world.graph.forget("a");
+        assert_eq!(world.refused(), [""; 0]);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]

@@ -36,7 +36,8 @@ fn word() -> impl Strategy<Value = Word> {
 
 proptest! {
     /// Whatever a control plane says, in whatever order: no service leads to a cluster that is not
-    /// there (`World` asserts it), and nothing is left when nothing is asked for.
+    /// there (`World` asserts it), whoever asks and has no service is told why, and nothing is left when
+    /// nothing is asked for.
     #[test]
     fn no_call_sees_a_route_without_its_cluster(words in prop::collection::vec(word(), 0..60)) {
         let mut world = World::default();
@@ -96,6 +97,9 @@ proptest! {
             for name in world.graph.names() {
                 let is_there = world.services.contains_key(&**name);
                 prop_assert_eq!(world.graph.serves(name).is_some(), is_there);
+                let is_told =
+                    world.lacks.contains_key(&**name) || world.refused.contains(&**name);
+                prop_assert!(is_there || is_told || !world.graph.is_answered(name), "{}", name);
             }
         }
         for it in 0..3 {

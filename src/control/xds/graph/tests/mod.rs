@@ -24,6 +24,8 @@ struct World {
     /// The clusters that take over from one.
     lines: BTreeMap<String, Vec<String>>,
     lacks: BTreeMap<String, String>,
+    /// The services that it has refused, and says so.
+    refused: BTreeSet<String>,
     done: Vec<String>,
     /// What the mesh refuses, by what `word` says of it.
     refuses: BTreeSet<String>,
@@ -96,12 +98,22 @@ impl World {
             let refuses = self.refuses.contains(&word(&it));
             if refuses {
                 self.graph.refused("as the mesh says");
-                if let Do::Cluster { cluster, .. } = it {
-                    self.clusters
-                        .entry(cluster.name.to_string())
-                        .or_insert_with(|| "refused".into());
+                match it {
+                    Do::Cluster { cluster, .. } => {
+                        let name = cluster.name.to_string();
+                        self.clusters.entry(name).or_insert_with(|| "refused".into());
+                    }
+                    Do::Service { name, .. } => {
+                        self.refused.insert(name.to_string());
+                    }
+                    _ => {}
                 }
                 continue;
+            }
+            if let Do::Service { name, .. } | Do::NoService { name, .. } | Do::RemoveService(name) =
+                &it
+            {
+                self.refused.remove(&**name);
             }
             match it {
                 Do::Watch(id) => assert!(self.watched.insert(id)),

@@ -127,6 +127,30 @@ fn a_name_that_comes_back_and_leads_elsewhere_is_not_served_by_what_was_before()
 }
 
 #[test]
+fn a_name_that_comes_back_and_is_refused_says_why_until_it_is_not_or_nobody_asks() {
+    let mut world = World::known("users", "blue");
+    for is_mended in [true, false] {
+        world.refuses.insert("service users".into());
+        world.graph.forget("users");
+        world.ask("users");
+        assert_eq!(world.done, ["service users", "no service users"], "in one step");
+        assert_eq!((world.leads("users"), &*world.lacks["users"]), (None, "as the mesh says"));
+        // Where it leads is followed, as with any service that is refused.
+        assert_eq!(world.watched(), ["LDS users", "RDS r", "CDS blue", "EDS blue"]);
+        world.refuses.clear();
+        if is_mended {
+            world.ask("users");
+            assert_eq!((world.leads("users"), world.lacks.len()), (Some(vec!["blue"]), 0));
+        } else {
+            world.graph.forget("users");
+            world.settle();
+            assert_eq!((world.services.len(), world.lacks.len()), (0, 0));
+        }
+        world.done.clear();
+    }
+}
+
+#[test]
 fn a_name_that_comes_back_and_leads_nowhere_says_why() {
     for why in [Why::Absent, Why::Away] {
         let mut world = World::known("users", "blue");
