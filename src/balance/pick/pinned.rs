@@ -90,7 +90,8 @@ impl Pins {
     }
 
     /// Whether the set has this address. Nothing is made for that: whoever looks for a cluster passes many. It is
-    /// looked at one by one where no call has named an endpoint yet.
+    /// looked at one by one where no call has named an endpoint yet: who updates the set knows the places, too, but
+    /// behind a lock that no call takes.
     pub(in crate::balance) fn has<X>(&self, set: &Set<X>, address: &Address) -> bool {
         match self.places.get() {
             Some(places) => places.contains_key(address),
