@@ -431,7 +431,7 @@ mod tests {
         }
     }
 
-    /// The next stream is not opened at once, and another server asked: the same answer would come again.
+    /// Another server is asked then, and this one not at once: the same answer would come again.
     #[test]
     fn a_task_that_ends_while_it_reads_has_cut_its_stream() {
         for (kind, is_cut) in [("application/grpc", true), ("text/html", false)] {
