@@ -75,8 +75,9 @@ impl Real {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits until nothing is said any more.
-    async fn until_quiet(&self) -> usize {
+    /// Waits until something is answered after so many lines, and nothing is said any more.
+    async fn until_quiet(&self, before: usize) -> usize {
+        bed::until("an answer", async || self.lines()[before..].iter().any(|line| line.sent)).await;
         let mut heard = self.lines().len();
         loop {
             tokio::time::sleep(Duration::from_secs(4)).await;
@@ -105,8 +106,15 @@ impl Istiod for Real {
     }
 
     async fn says(&mut self, step: usize, servers: &[SocketAddr]) {
-        say(self.folder.path(), self.scenario, step, servers);
-        // It looks every 20 ms.
+        let folder = self.folder.path();
+        say(folder, self.scenario, step, servers);
+        let said = fs::read_to_string(folder.join("state.yaml")).unwrap();
+        let applied = folder.join("applied");
+        bed::until("the step", async || {
+            fs::read_to_string(&applied).is_ok_and(|text| text == said)
+        })
+        .await;
+        // By then it answers of no other services and routes. Of what else is in its rules nothing says so.
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(self.program.id() > 0);
     }
@@ -160,7 +168,7 @@ async fn the_recordings_are_what_it_says() {
                 if step > 1 {
                     istiod.says(step, &[]).await;
                 }
-                let now = istiod.until_quiet().await;
+                let now = istiod.until_quiet(heard).await;
                 said.push(merged(how, &istiod.lines()[heard..now]));
                 heard = now;
             }

@@ -2,7 +2,8 @@
 //
 // It reads the YAML in FOLDER: Istio's kinds, and Services, EndpointSlices and Pods of Kubernetes. When a file there
 // changes, comes or goes, so does what it stands for. It is asked at the Unix socket FOLDER/XDS, as Istio's agent is.
-// What is asked and answered is written to FOLDER/wire.jsonl.
+// What is asked and answered is written to FOLDER/wire.jsonl; to FOLDER/applied, the text of the YAML whose services, and the
+// routes to them, answers are made of from then on.
 //
 // With a PORT it is asked there, too, as istiod itself is at 15012: by TLS with FOLDER/tls.crt and tls.key, by who proves
 // by a certificate of FOLDER/root-cert.pem, or by a token of the keys in FOLDER/jwks.json, to be the pod that it says it is.
@@ -38,14 +39,20 @@ import (
 	"k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	networking "istio.io/api/networking/v1alpha3"
 	rules "istio.io/api/security/v1beta1"
 	"istio.io/istio/pilot/pkg/config/kube/crd"
+	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/config"
+	"istio.io/istio/pkg/config/constants"
+	"istio.io/istio/pkg/config/host"
 	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/security"
+	"istio.io/istio/pkg/util/sets"
 	"istio.io/istio/security/pkg/server/ca/authenticate"
 )
 
@@ -75,20 +82,22 @@ func (program) Helper()                   {}
 func (program) Cleanup(func())            {}
 func (program) Skip(args ...any)          { panic(fmt.Sprint(args...)) }
 
-// What the folder says, by kind and name.
+// What the folder says, by kind and name, and the text that says it.
 type state struct {
 	configs map[string]config.Config
 	objects map[string]runtime.Object
+	text    string
 }
 
 func read(folder string) state {
-	out := state{map[string]config.Config{}, map[string]runtime.Object{}}
+	out := state{configs: map[string]config.Config{}, objects: map[string]runtime.Object{}}
 	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
 	must(err)
 	decode := kube.IstioCodec.UniversalDeserializer().Decode
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		must(err)
+		out.text += string(text)
 		for _, part := range strings.Split("\n"+string(text), "\n---\n") {
 			var head meta.TypeMeta
 			must(yaml.Unmarshal([]byte(part), &head))
@@ -115,8 +124,103 @@ func read(folder string) state {
 	return out
 }
 
+// What the names that clients ask for come of: the hosts of services, and the virtual services that route calls to them.
+type known struct {
+	hosts  sets.String
+	routes sets.Set[types.NamespacedName]
+}
+
+func (s state) known() known {
+	out := known{sets.New[string](), sets.New[types.NamespacedName]()}
+	for _, it := range s.configs {
+		switch spec := it.Spec.(type) {
+		case *networking.ServiceEntry:
+			out.hosts.InsertAll(spec.Hosts...)
+		case *networking.VirtualService:
+			// One without hosts is a part of others.
+			isMesh := len(spec.Gateways) == 0 || slices.Contains(spec.Gateways, constants.IstioMeshGateway)
+			if len(spec.Hosts) > 0 && isMesh {
+				out.routes.Insert(types.NamespacedName{Namespace: it.Namespace, Name: it.Name})
+			}
+		}
+	}
+	for _, it := range s.objects {
+		if service, ok := it.(*core.Service); ok {
+			out.hosts.Insert(service.Name + "." + service.Namespace + ".svc.cluster.local")
+		}
+	}
+	return out
+}
+
+// Which of these are in what answers are made of, or which are not.
+func (k known) in(push *model.PushContext, are bool) []string {
+	var out []string
+	for it := range k.hosts {
+		has := len(push.ServiceIndex.HostnameAndNamespace[host.Name(it)]) > 0
+		if has == are {
+			out = append(out, it)
+		}
+	}
+	for it := range k.routes {
+		has := slices.ContainsFunc(push.VirtualServicesForGateway(it.Namespace, constants.IstioMeshGateway),
+			func(route *config.Config) bool { return route.Namespace == it.Namespace && route.Name == it.Name })
+		if has == are {
+			out = append(out, it.String())
+		}
+	}
+	return out
+}
+
+// Waits until answers are made of all that are there, and of none that are gone.
+func settle(to *xds.FakeDiscoveryServer, there, gone known) {
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		push := to.PushContext()
+		missing, left := there.in(push, false), gone.in(push, true)
+		if len(missing)+len(left) == 0 {
+			return
+		}
+		if time.Since(began) > 15*time.Second {
+			panic(fmt.Sprintf("istiod does not come to know %v, nor to forget %v", missing, left))
+		}
+	}
+}
+
 // Applies what is different; what was there, and is not any more, is deleted.
+//
+// istiod hears of each kind by itself and pushes at once (its test kit does not debounce), so what is applied is as many
+// pushes as the machine happens to make of it. A service whose virtual service is not there leads to its cluster of all
+// endpoints. If such a push goes out, a client asks for that cluster, and is told of a name that is in neither YAML. So a
+// service is there only while the routes to it are: they come before it, and go when istiod has forgotten it.
 func apply(to *xds.FakeDiscoveryServer, before, now state) {
+	was, is := before.known(), now.known()
+	store := to.Store()
+	isService := func(it config.Config) bool { return it.GroupVersionKind.Kind == "ServiceEntry" }
+	put := func(services bool) {
+		for key, it := range now.configs {
+			if isService(it) != services {
+				continue
+			}
+			old, ok := before.configs[key]
+			var err error
+			if !ok {
+				_, err = store.Create(it)
+			} else if !reflect.DeepEqual(old.Spec, it.Spec) {
+				_, err = store.Update(it)
+			}
+			must(err)
+		}
+	}
+	drop := func(services bool) {
+		for key, it := range before.configs {
+			if _, ok := now.configs[key]; !ok && isService(it) == services {
+				must(store.Delete(it.GroupVersionKind, it.Name, it.Namespace, nil))
+			}
+		}
+	}
+
+	put(false)
+	settle(to, known{routes: is.routes}, known{})
+
 	// A pod is to be known before it is an endpoint, else its account and labels come late.
 	for _, kind := range []string{"Service", "Pod", "EndpointSlice"} {
 		for key, it := range now.objects {
@@ -127,27 +231,25 @@ func apply(to *xds.FakeDiscoveryServer, before, now state) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	store := to.Store()
-	for key, it := range now.configs {
-		old, ok := before.configs[key]
-		var err error
-		if !ok {
-			_, err = store.Create(it)
-		} else if !reflect.DeepEqual(old.Spec, it.Spec) {
-			_, err = store.Update(it)
-		}
-		must(err)
-	}
-	for key, it := range before.configs {
-		if _, ok := now.configs[key]; !ok {
-			must(store.Delete(it.GroupVersionKind, it.Name, it.Namespace, nil))
-		}
-	}
+	put(true)
+	drop(true)
 	for key, it := range before.objects {
 		if _, ok := now.objects[key]; !ok {
 			must(write(to.KubeClient(), it, true))
 		}
 	}
+	settle(to, known{hosts: is.hosts}, known{hosts: was.hosts.Difference(is.hosts)})
+
+	drop(false)
+	settle(to, known{}, known{routes: was.routes.Difference(is.routes)})
+	to.EnsureSynced(program{})
+}
+
+// Tells what is applied.
+func tell(folder string, now state) {
+	file := filepath.Join(folder, "applied")
+	must(os.WriteFile(file+".new", []byte(now.text), 0o644))
+	must(os.Rename(file+".new", file))
 }
 
 // What its clients of Kubernetes have in common.
@@ -283,8 +385,8 @@ func main() {
 	served := xds.NewFakeDiscoveryServer(program{}, xds.FakeOptions{})
 	now := read(folder)
 	apply(served, before, now)
+	tell(folder, now)
 	before = now
-	served.EnsureSynced(program{})
 	go func() {
 		for {
 			time.Sleep(20 * time.Millisecond)
@@ -292,6 +394,7 @@ func main() {
 				seen = now
 				now := read(folder)
 				apply(served, before, now)
+				tell(folder, now)
 				before = now
 			}
 		}
