@@ -51,11 +51,11 @@ struct Bed {
 
 impl Bed {
     async fn start(delta: bool) -> Self {
-        Self::of(delta, &serde_json::json!({"id": "patient"})).await
+        Self::saying(delta, "node", &serde_json::json!({"id": "patient"})).await
     }
 
-    /// The same, asking as this node.
-    async fn of(delta: bool, node: &serde_json::Value) -> Self {
+    /// The same, of a bootstrap that says this of this field.
+    async fn saying(delta: bool, field: &str, value: &serde_json::Value) -> Self {
         let plane = AdsServer::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let features = if delta { vec!["xds_v3", "delta"] } else { vec!["xds_v3"] };
@@ -65,11 +65,12 @@ impl Bed {
             "server_features": features,
         });
         let template = FEDERATED.replace("orders", "%s");
-        let bootstrap = serde_json::json!({
+        let mut bootstrap = serde_json::json!({
             "xds_servers": [server],
             "authorities": {"far": {"client_listener_resource_name_template": template}},
-            "node": node,
+            "node": {"id": "patient"},
         });
+        bootstrap[field] = value.clone();
         fs::write(folder.path().join("bootstrap.json"), bootstrap.to_string()).unwrap();
         Self { plane, folder }
     }
@@ -110,6 +111,13 @@ fn to(cluster: &str, headers: Vec<HeaderMatcher>) -> Route {
     }
 }
 
+/// A route of this path alone.
+fn at(path: &str, cluster: &str) -> Route {
+    let path = route_match::PathSpecifier::Path(path.to_owned());
+    let matched = RouteMatch { path_specifier: Some(path), ..RouteMatch::default() };
+    Route { r#match: Some(matched), ..to(cluster, Vec::new()) }
+}
+
 /// Calls with a header go to the canary, all others to `blue`.
 fn routes() -> Resource {
     let yes = StringMatcher {
@@ -121,16 +129,25 @@ fn routes() -> Resource {
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(yes)),
         ..HeaderMatcher::default()
     };
+    of_all(vec![to("canary", vec![canary]), to("blue", Vec::new())])
+}
+
+/// Calls of `/blue` go to `blue`, all others to the cluster that a header names.
+fn by_header() -> Resource {
+    let specifier = route_action::ClusterSpecifier::ClusterHeader("x-to".to_owned());
+    let action = RouteAction { cluster_specifier: Some(specifier), ..RouteAction::default() };
+    let named = Route { action: Some(route::Action::Route(action)), ..to("any", Vec::new()) };
+    of_all(vec![at("/blue", "blue"), named])
+}
+
+/// These routes, for every authority.
+fn of_all(routes: Vec<Route>) -> Resource {
     let host = VirtualHost {
         name: "all".to_owned(),
         domains: vec!["*".to_owned()],
-        routes: vec![to("canary", vec![canary]), to("blue", Vec::new())],
+        routes,
         ..VirtualHost::default()
     };
-    of_host(host)
-}
-
-fn of_host(host: VirtualHost) -> Resource {
     let all = RouteConfiguration {
         name: "routes".to_owned(),
         virtual_hosts: vec![host],
@@ -331,7 +348,7 @@ async fn routes_of_another_authority_lead_nowhere_and_end_with_1() {
 #[tokio::test]
 async fn clusters_that_the_mesh_does_not_call_though_they_are_accepted_end_with_1() {
     let node = serde_json::json!({"id": "patient", "metadata": {"GENERATOR": "grpc"}});
-    let bed = Bed::of(true, &node).await;
+    let bed = Bed::saying(true, "node", &node).await;
     bed.plane.set(whole());
     let (code, text) = bed.ask(&["orders"]).await;
     assert_eq!(code, 1, "{text}");
@@ -391,16 +408,7 @@ async fn a_cluster_that_drops_all_of_its_calls_ends_with_1() {
 async fn a_request_that_no_route_takes_ends_with_1_only_if_it_was_asked_about() {
     let bed = Bed::start(true).await;
     bed.plane.set(whole());
-    let mut cart = to("blue", Vec::new());
-    let path = route_match::PathSpecifier::Path("/cart".to_owned());
-    cart.r#match = Some(RouteMatch { path_specifier: Some(path), ..RouteMatch::default() });
-    let host = VirtualHost {
-        name: "all".to_owned(),
-        domains: vec!["*".to_owned()],
-        routes: vec![cart],
-        ..VirtualHost::default()
-    };
-    bed.plane.set([of_host(host)]);
+    bed.plane.set([of_all(vec![at("/cart", "blue")])]);
     for (words, code, nowhere) in [
         (&["orders"][..], 0, 1),
         (&["orders", "GET /cart"][..], 0, 0),
@@ -410,6 +418,65 @@ async fn a_request_that_no_route_takes_ends_with_1_only_if_it_was_asked_about() 
         assert_eq!(ended, code, "{words:?}: {text}");
         assert_eq!(lines(&text, "nowhere: ").len(), nowhere, "{words:?}: {text}");
         // The chain is whole.
+        assert!(text.contains("all 4 resources are there"), "{words:?}: {text}");
+    }
+}
+
+/// Of a request that nobody has asked about nothing follows: no header of it is given.
+#[tokio::test]
+async fn where_a_header_names_the_cluster_it_is_told_which_one_or_why_there_is_none() {
+    let dialect = serde_json::json!({"dialect": "envoy"});
+    let bed = Bed::saying(true, "tower_mesh", &dialect).await;
+    bed.plane.set(whole());
+    bed.plane.set([by_header()]);
+    let unknown = |name: &str| {
+        Some(format!("the header `x-to` names cluster `{name}`, which no source defines"))
+    };
+    let none = || Some("the header `x-to`, which names the cluster, is not there".to_owned());
+    for (words, code, fails) in [
+        (&["orders", "GET /cart", "-H", "x-to: blue"][..], 0, None),
+        (&["orders", "GET /cart", "-H", "x-to: nobody"][..], 1, unknown("nobody")),
+        // The plane has it, and no route leads to it.
+        (&["orders", "GET /cart", "-H", "x-to: canary"][..], 1, unknown("canary")),
+        (&["orders", "GET /cart"][..], 1, none()),
+        (&["orders"][..], 0, none()),
+    ] {
+        let (ended, text) = bed.ask(words).await;
+        assert_eq!(ended, code, "{words:?}: {text}");
+        let choice = lines(&text, "to the one that the header `x-to` names, else 503");
+        assert_eq!(choice.len(), 1, "{words:?}: {text}");
+        let (clusters, told) = (lines(&text, "cluster "), lines(&text, "the call fails: "));
+        match fails {
+            None => {
+                assert!(clusters.len() == 1 && clusters[0].starts_with("cluster blue"), "{text}");
+                assert!(text.contains("10.0.0.1:80") && told.is_empty(), "{text}");
+            }
+            Some(why) => {
+                let [told] = told.as_slice() else { panic!("{words:?}, one line: {text}") };
+                assert!(told.contains(&why) && clusters.is_empty(), "{words:?}: {text}");
+            }
+        }
+        // The chain is whole, whatever the request names.
+        assert!(text.contains("all 4 resources are there"), "{words:?}: {text}");
+    }
+}
+
+/// gRFC A28: its clients are given no cluster by a header, and the other routes stay.
+#[tokio::test]
+async fn to_a_client_of_grpc_a_route_by_a_header_is_left_out_and_that_is_told() {
+    let bed = Bed::start(true).await;
+    bed.plane.set(whole());
+    bed.plane.set([by_header()]);
+    for (words, code, nowhere) in [
+        (&["orders", "GET /cart", "-H", "x-to: blue"][..], 1, 1),
+        (&["orders", "GET /blue"][..], 0, 0),
+    ] {
+        let (ended, text) = bed.ask(words).await;
+        assert_eq!(ended, code, "{words:?}: {text}");
+        let note = "routes[1].route.cluster_header: x-to: not to clients of gRPC";
+        let notes = lines(&text, "not done: ");
+        assert!(notes.iter().any(|it| it.contains(note)), "{words:?}: {text}");
+        assert_eq!(lines(&text, "nowhere: ").len(), nowhere, "{words:?}: {text}");
         assert!(text.contains("all 4 resources are there"), "{words:?}: {text}");
     }
 }
