@@ -6,10 +6,12 @@ mod support;
 mod bounds;
 mod breakers;
 mod ceilings;
+mod in_flight;
 mod protection;
 mod queue;
 #[cfg(feature = "rls")]
 mod rate_limit_service;
 mod rate_limits;
+mod slow;
 mod stream_limits;
 mod waiting_calls;
