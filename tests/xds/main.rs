@@ -4,7 +4,11 @@
 mod support;
 
 #[cfg(feature = "xds")]
+mod away;
+#[cfg(feature = "xds")]
 mod cache;
+#[cfg(feature = "xds")]
+mod callers;
 #[cfg(feature = "xds")]
 mod calls;
 #[cfg(feature = "xds")]
