@@ -163,6 +163,8 @@ impl Patient {
         headers: &[(String, String)],
         out: &mut dyn Write,
     ) -> Result<bool, BoxError> {
+        // A request that nobody has asked about need not go anywhere.
+        let is_asked = given.is_some() || !headers.is_empty();
         let line = given.unwrap_or("GET /");
         let (method, path) = line.split_once(' ').unwrap_or(("GET", line));
         let mut request =
@@ -186,16 +188,15 @@ impl Patient {
                     writeln!(out, "nowhere: {reason}")?;
                     goes = false;
                 }
-                // A request that nobody has given need not name the cluster that it goes to.
                 let is_lost = explanation.clusters.is_empty() && explanation.answer.is_none();
-                goes &= !is_lost || explanation.fails.is_none() || given.is_none();
+                goes &= !is_lost || explanation.fails.is_none() || !is_asked;
                 Ok(goes)
             }
             Err(error) => {
                 writeln!(out, "nowhere: {error}")?;
                 Ok(match error.kind() {
                     ErrorKind::InvalidRequest => true,
-                    ErrorKind::NoRoute => given.is_none(),
+                    ErrorKind::NoRoute => !is_asked,
                     _ => false,
                 })
             }

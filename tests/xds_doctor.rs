@@ -439,6 +439,8 @@ async fn where_a_header_names_the_cluster_it_is_told_which_one_or_why_there_is_n
         // The plane has it, and no route leads to it.
         (&["orders", "GET /cart", "-H", "x-to: canary"][..], 1, unknown("canary")),
         (&["orders", "GET /cart"][..], 1, none()),
+        // A request is asked about by its headers alone, too.
+        (&["orders", "-H", "x-to: nobody"][..], 1, unknown("nobody")),
         (&["orders"][..], 0, none()),
     ] {
         let (ended, text) = bed.ask(words).await;
