@@ -17,24 +17,17 @@ use std::time::Duration;
 
 use http::Version;
 use tower_mesh::{
-    Client, ErrorKind, Mesh, MeshBuilder, Refusal,
+    ErrorKind, Mesh, MeshBuilder, Refusal,
     config::{Balancer, Breakers, Cluster, DropOverload, Thresholds},
     discover::Static,
 };
 
 use crate::{
-    slow::{Slow, breakers, cluster, is_refused, until},
+    slow::{Slow, breakers, cluster, is_refused, mesh, until},
     support::{
         Recorder, Server, VERSIONS, failures, fetch, get, over, patience, published, reply, storm,
     },
 };
-
-async fn mesh(cluster: Cluster) -> (Mesh, Client) {
-    let mesh = Mesh::builder().source(Static::default().cluster("users", cluster)).build().unwrap();
-    mesh.ready().await.unwrap();
-    let client = mesh.client("users").unwrap();
-    (mesh, client)
-}
 
 #[tokio::test]
 async fn no_more_connections_are_made_than_the_cluster_may_have() {

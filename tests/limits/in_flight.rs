@@ -28,7 +28,7 @@ use tower_mesh::{
 };
 
 use crate::{
-    slow::{Slow, breakers, cluster, is_refused, until},
+    slow::{Slow, breakers, cluster, is_refused, mesh, until},
     support::{
         Leaves, Recorder, Server, failures, fetch, get, leaf::answer, patience, reply, status,
         storm,

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use tower_mesh::{
-    Error, Refusal,
+    Client, Error, Mesh, Refusal,
     config::{Breakers, Cluster, Endpoint},
+    discover::Static,
 };
 
 use crate::support::{Server, patience, reply};
@@ -61,4 +62,12 @@ pub(crate) async fn until(what: impl Fn() -> bool) {
 
 pub(crate) fn is_refused(error: &Error, why: Refusal, flag: &str) {
     assert_eq!((error.refusal(), error.response_flag()), (Some(why), flag), "{error}");
+}
+
+/// Of one service of this cluster.
+pub(crate) async fn mesh(cluster: Cluster) -> (Mesh, Client) {
+    let mesh = Mesh::builder().source(Static::default().cluster("users", cluster)).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    (mesh, client)
 }
