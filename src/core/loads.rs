@@ -8,7 +8,7 @@ pub(crate) trait Loads: Send + Sync {
     /// What tells it from another of the same name.
     fn id(&self) -> usize;
 
-    /// Counts from now on, and of what endpoints say of themselves these metrics, by their names in ORCA's
+    /// Counts from now on (drops since this was made), and of what endpoints say of themselves these metrics, by their names in ORCA's
     /// message: `cpu_utilization`, `named_metrics.queue`, `named_metrics.*`.
     fn begin(&self, metrics: &[String]);
 

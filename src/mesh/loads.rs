@@ -99,7 +99,10 @@ impl Inner {
     pub(super) fn loads_of(&self, cluster: &str) -> Option<Arc<dyn Loads>> {
         let state = self.state();
         let cluster = Arc::clone(&state.clusters.get(&*cluster.to_ascii_lowercase())?.cell);
-        Some(Arc::new(ClusterLoads { cluster, epoch: self.epoch, told: Mutex::default() }))
+        let loads = ClusterLoads { cluster, epoch: self.epoch, told: Mutex::default() };
+        // What was dropped before is told to nobody.
+        drop(loads.dropped());
+        Some(Arc::new(loads))
     }
 }
 
@@ -134,7 +137,6 @@ impl Loads for ClusterLoads {
 
     fn begin(&self, metrics: &[String]) {
         self.cluster.meter.begin_loads(&Arc::new(metrics.to_vec()));
-        drop(self.dropped());
     }
 
     fn end(&self) {

@@ -3,6 +3,8 @@
 mod compiling;
 mod forgotten;
 mod mirrors;
+#[cfg(feature = "xds")]
+mod reported;
 mod timed;
 mod two_sources;
 

@@ -273,6 +273,8 @@ where
     /// The load of a cluster is reported from now on, if its server wants it.
     pub(crate) fn report(&mut self, report: Report) {
         let Report { cluster, service, metrics, loads } = &report;
+        // Before there is a service that leads to it, so that its first call counts.
+        loads.begin(metrics);
         let (service, metrics, loads) = (Arc::clone(service), metrics.clone(), Arc::clone(loads));
         self.reported.insert(Arc::clone(cluster), Reported { service, metrics, loads });
         self.seat.send(|subscriber| Input::Report { subscriber, report });

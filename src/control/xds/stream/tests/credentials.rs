@@ -96,14 +96,17 @@ async fn plane_at(dir: &tempfile::TempDir) -> AdsServer {
 }
 
 /// A cluster that has counted nothing.
-struct Idle;
+#[derive(Default)]
+struct Idle(AtomicUsize);
 
 impl Loads for Idle {
     fn id(&self) -> usize {
         0
     }
 
-    fn begin(&self, _metrics: &[String]) {}
+    fn begin(&self, _metrics: &[String]) {
+        self.0.fetch_add(1, Relaxed);
+    }
 
     fn end(&self) {}
 
@@ -166,7 +169,7 @@ async fn an_access_token_that_is_refused_for_load_reports_is_not_shown_again() {
     mesh.watch(Kind::Cluster, "a");
     mesh.gets(Kind::Cluster, "a").await;
     let (cluster, service) = ("a".into(), "".into());
-    let report = Report { cluster, service, metrics: Vec::new(), loads: Arc::new(Idle) };
+    let report = Report { cluster, service, metrics: Vec::new(), loads: Arc::<Idle>::default() };
     mesh.subscriber.report(report);
     assert_eq!(shown_for_loads(&plane, 1).await, "Bearer one");
     assert_eq!(machine.asked().len(), 1);
@@ -287,8 +290,20 @@ async fn a_stream_of_load_reports_whose_task_panics_is_over_and_the_next_one_is_
     mesh.watch(Kind::Cluster, "a");
     mesh.gets(Kind::Cluster, "a").await;
     let (cluster, service) = ("a".into(), "".into());
-    let report = Report { cluster, service, metrics: Vec::new(), loads: Arc::new(Idle) };
+    let report = Report { cluster, service, metrics: Vec::new(), loads: Arc::<Idle>::default() };
     mesh.subscriber.report(report);
     assert_eq!(shown_for_loads(&plane, 1).await, "Bearer secret");
     assert_eq!((plane.streams(), plane.streams_begun()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_cluster_counts_its_load_before_anybody_else_hears_that_it_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let plane = plane_at(&dir).await;
+    let mut mesh = Mesh::to([plain(&plane)]);
+    let loads = Arc::<Idle>::default();
+    let (cluster, service) = ("a".into(), "".into());
+    let report = Report { cluster, service, metrics: Vec::new(), loads: loads.clone() };
+    mesh.subscriber.report(report);
+    assert_eq!(loads.0.load(Relaxed), 1, "before the next call");
 }
