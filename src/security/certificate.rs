@@ -26,6 +26,8 @@ pub(super) struct Facts {
     pub(super) not_after: SystemTime,
     /// Whether it says that it may sign certificates or revocation lists.
     pub(super) signs: bool,
+    /// Whether it may sign a handshake: unless it says what its key is for, and that is not among it.
+    pub(super) signs_handshakes: bool,
     /// Whether it is a CA's: it says so, or is of a version that could not.
     pub(super) is_ca: bool,
 }
@@ -59,6 +61,7 @@ impl Facts {
             subject: tbs.subject().to_string(),
             not_before: system(tbs.validity().not_before),
             not_after: system(tbs.validity().not_after),
+            signs_handshakes: usage.as_ref().is_none_or(|(_, usage)| usage.digital_signature()),
             signs: usage.is_some_and(|(_, usage)| usage.key_cert_sign() || usage.crl_sign()),
             is_ca: basic.map_or_else(|| tbs.version() != Version::V3, |(_, basic)| basic.ca),
         })

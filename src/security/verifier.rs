@@ -124,6 +124,12 @@ impl Rules {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(Matched, Vouching), TlsError> {
+        //= RFC 8446 §4.4.2.2, RFC 5246 §7.4.2: what a handshake is signed with may sign
+        if !leaf.facts.signs_handshakes {
+            let what = "the certificate was refused: its key usage lacks digitalSignature, by which \
+                        handshakes are signed";
+            return Err(TlsError::new(TlsErrorKind::BadCertificate, what));
+        }
         let mut refused = None;
         for expected in &*self.expected {
             match expected.check(leaf) {

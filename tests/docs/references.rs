@@ -75,6 +75,26 @@ fn folders_of_tests() -> Vec<String> {
     tests.map(|it| it.file_name().to_string_lossy().into_owned()).collect()
 }
 
+#[test]
+fn every_test_that_a_script_or_a_document_starts_exists() {
+    let scripts = fs::read_dir(root().join(".ci")).unwrap().map(|it| it.unwrap().path());
+    let (mut seen, mut missing) = (0, Vec::new());
+    for file in documents().into_iter().chain(scripts) {
+        let text = read(&file);
+        for rest in text.split("--test ").skip(1) {
+            let names = |char: &char| char.is_ascii_alphanumeric() || *char == '_';
+            let name: String = rest.chars().take_while(names).collect();
+            seen += 1;
+            let places = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
+            if !places.iter().any(|place| root().join(place).is_file()) {
+                missing.push(format!("{}: --test {name}", file.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
+    assert!(seen > 5, "{seen} tests are started: are they still read?");
+}
+
 /// A name of grpc-go's tests as ours are spelled: `ADS_ACK_NACK_Simple` is `ads_ack_nack_simple`.
 fn as_ours(upstream: &str) -> String {
     let chars: Vec<char> = upstream.chars().collect();

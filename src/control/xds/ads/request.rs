@@ -106,7 +106,9 @@ fn sotw(
         of_type.removed.clear();
         return None;
     }
-    let reply = of_type.take_reply(now);
+    // What is sent names the newest answer: of one that was refused, the refusal goes first, else it would count
+    // as accepted.
+    let reply = if is_changed { of_type.take_newest(now) } else { of_type.take_reply(now) };
     let reason = reply.and_then(|reply| reply.reason);
     let again = both(of_type);
     let names: Vec<String> = of_type

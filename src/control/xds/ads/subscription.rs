@@ -245,6 +245,13 @@ impl Type {
         Some(reply)
     }
 
+    /// The newest reply, whether it is due or not.
+    pub(super) fn take_newest(&mut self, now: Instant) -> Option<Reply> {
+        let reply = self.replies.pop_back()?;
+        self.pace.went_out(&reply, now);
+        Some(reply)
+    }
+
     pub(super) fn reply_at(&self) -> Option<Instant> {
         self.replies.iter().filter_map(|reply| self.pace.due_at(reply)).min()
     }

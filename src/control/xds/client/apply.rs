@@ -82,7 +82,11 @@ impl<D: Decode> Client<D> {
             self.good(now, server, kind, &name, resource, value, &item);
         }
         for (name, item) in read.renewed.drain(..) {
-            self.servers[server.0].ads.named(kind, &name);
+            // That it lives says nothing of what it is: where nothing is held, it is waited for.
+            let is_held = self.entries[kind as usize].get(&name).is_some_and(|it| it.good.is_some());
+            if is_held {
+                self.servers[server.0].ads.named(kind, &name);
+            }
             self.renew(now, server, kind, &name, &item);
         }
         for (name, version, reason) in read.bad.drain(..) {
@@ -385,7 +389,9 @@ impl<D: Decode> Client<D> {
         // Of a server that is not the one whose word counts, or no longer: what is held of another
         // is not touched.
         let counts = self.authorities[entry.authority].active() == Some(server);
-        let is_removal = matches!(cause, Cause::Removed | Cause::Expired);
+        let is_removal = matches!(cause, Cause::Removed);
+        // Its server has said itself how long it is good for: no fault of data, and nobody else's word.
+        let is_over = matches!(cause, Cause::Expired);
         if !counts && (is_removal || entry.good.is_none()) {
             return;
         }
@@ -406,7 +412,7 @@ impl<D: Decode> Client<D> {
         if counts && cause.is_denial() && !of.features.ignore_resource_deletion {
             self.stock.forget(kind, name);
         }
-        let is_lost = (fails || is_disowned) && entry.good.take().is_some();
+        let is_lost = (is_over || fails || is_disowned) && entry.good.take().is_some();
         if is_lost {
             self.changes += 1;
             if let Some(at) = entry.expires.take() {

@@ -127,6 +127,22 @@ fn a_refusal_names_each_that_is_bad_and_what_has_no_name() {
     assert_eq!(bed.told(), ["CDS good = v1", "CDS evil missing refused: bad 1"]);
 }
 
+/// A request without the error names the nonce of what was refused: the server would take that for accepted.
+#[test]
+fn what_is_asked_for_while_a_refusal_waits_comes_behind_it() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    bed.answer(LDS, "2", "b", &[("l", "bad")]);
+    bed.requests();
+    bed.answer(LDS, "2", "c", &[("l", "bad")]);
+    assert_eq!(bed.requests(), [""; 0], "it was refused just now");
+    bed.watch(LDS, "m");
+    assert_eq!(bed.requests(), ["LDS [l,m] v=1 n=c error", "LDS [l,m] v=1 n=c"]);
+    bed.pass(Duration::from_secs(10));
+    assert_eq!(bed.requests(), [""; 0], "it has been said");
+}
+
 #[test]
 fn the_text_of_a_nack_is_bounded_and_each_name_is_told_once_whatever_an_answer_has() {
     let mut bed = Bed::sotw();

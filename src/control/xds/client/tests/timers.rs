@@ -247,27 +247,63 @@ fn an_answer_that_lacks_a_name_is_no_silence_about_it() {
     assert_eq!(bed.told(), ["CDS c missing does not exist: no answer named it within 15s"]);
 }
 
-#[test]
-fn a_time_to_live_that_passes_is_a_removal_and_a_heartbeat_renews_it() {
+/// `e`, good for so many seconds; without content a heartbeat.
+fn living(seconds: i64, nonce: &str, value: Option<&str>) -> Message {
     use envoy_types::pb::google::protobuf::Duration as Ttl;
 
-    let features = Features { fail_on_data_errors: true, ..Features::default() };
-    let mut bed = Bed::new(settings(Mode::Delta, features, 1));
+    let mut message = delta(EDS, nonce, &[("e", "1", "v1")], &[]);
+    if let Message::Delta(message) = &mut message {
+        message.resources[0].ttl = Some(Ttl { seconds, nanos: 0 });
+        message.resources[0].resource = value.map(|value| any(EDS, "e", value));
+    }
+    message
+}
+
+/// Its server has said itself how long it is good for: what keeps others counts for nothing.
+#[test]
+fn a_time_to_live_that_passes_ends_a_resource_whatever_keeps_others_and_a_heartbeat_renews_it() {
+    let fail = Features { fail_on_data_errors: true, ..Features::default() };
+    let keep = Features { ignore_resource_deletion: true, ..Features::default() };
+    for features in [Features::default(), fail, keep] {
+        let mut bed = Bed::new(settings(Mode::Delta, features, 1));
+        bed.watch(EDS, "e");
+        bed.message(0, living(10, "a", Some("v1")));
+        bed.pass(seconds(9));
+        bed.message(0, living(10, "b", None));
+        bed.pass(seconds(9));
+        assert_eq!(bed.told(), ["EDS e = v1"]);
+        bed.pass(seconds(1));
+        assert_eq!(bed.told(), ["EDS e missing does not exist: its time to live has passed"]);
+        assert_eq!(bed.client.wake_at(), None);
+        // And it may come again.
+        bed.message(0, living(10, "c", Some("v2")));
+        assert_eq!(bed.told(), ["EDS e = v2"]);
+    }
+}
+
+#[test]
+fn a_time_to_live_that_passes_ends_a_resource_of_a_server_that_another_stands_in_for() {
+    let mut bed = Bed::new(settings(Mode::Delta, Features::default(), 2));
     bed.watch(EDS, "e");
-    let with_ttl = |nonce: &str, value: Option<Any>| {
-        let mut message = delta(EDS, nonce, &[("e", "1", "v1")], &[]);
-        if let Message::Delta(message) = &mut message {
-            message.resources[0].ttl = Some(Ttl { seconds: 10, nanos: 0 });
-            message.resources[0].resource = value;
-        }
-        message
-    };
-    bed.message(0, with_ttl("a", Some(any(EDS, "e", "v1"))));
-    bed.pass(seconds(9));
-    bed.message(0, with_ttl("b", None));
-    bed.pass(seconds(9));
-    assert_eq!(bed.told(), ["EDS e = v1"]);
-    bed.pass(seconds(1));
-    assert_eq!(bed.told(), ["EDS e missing does not exist: its time to live has passed"]);
-    assert_eq!(bed.client.wake_at(), None);
+    bed.message(0, living(100, "a", Some("v1")));
+    bed.watch(CDS, "c");
+    bed.close(0, "reset");
+    bed.pass(seconds(2));
+    bed.close(0, "refused");
+    assert_eq!(bed.client.authorities[0].active(), Some(ServerId(1)));
+    bed.told();
+    bed.pass(seconds(100));
+    let told = bed.told();
+    let over = "EDS e missing does not exist: its time to live has passed";
+    assert!(told.iter().any(|it| it == over), "{told:?}");
+}
+
+/// It says that there is one, and not what it is.
+#[test]
+fn a_heartbeat_of_what_is_not_held_does_not_end_the_wait_for_it() {
+    let mut bed = Bed::delta();
+    bed.watch(EDS, "e");
+    bed.message(0, living(60, "a", None));
+    bed.pass(seconds(15));
+    assert_eq!(bed.told(), ["EDS e missing does not exist: no answer named it within 15s"]);
 }

@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
             auto_sni_san_validation,
             allow_renegotiation,
             max_session_keys,
-            // The library checks it always.
+            // It is always enforced, as by Envoy.
             enforce_rsa_key_usage: _,
         } = pb;
         walk.note_if(*allow_renegotiation, "allow_renegotiation", "is never allowed");

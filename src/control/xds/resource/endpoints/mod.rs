@@ -218,6 +218,7 @@ fn localities(
             return walk.refuse("endpoints.priority", priority, reason);
         }
     }
+    scale(walk, &mut read);
     Ok(read.into_iter().collect())
 }
 
@@ -233,7 +234,6 @@ fn of_locality(
     addresses: &mut HashSet<Address>,
     read: &mut Vec<Endpoint>,
 ) -> Result<()> {
-    let first = read.len();
     read.reserve(list.len());
     addresses.reserve(list.len());
     let mut sum = 0_u64;
@@ -263,20 +263,27 @@ fn of_locality(
             Ok(())
         })?;
     }
-    scale(walk, &mut read[first..]);
     Ok(())
 }
 
-/// Brings the weights of a locality into the model's range.
+/// Brings the weights of each priority into the model's range: over its localities, for where these do not share
+/// by weights of their own, their endpoints do.
 fn scale(walk: &mut Walk, endpoints: &mut [Endpoint]) {
-    let heaviest = endpoints.iter().map(|it| it.weight).max().unwrap_or(0);
-    if heaviest <= HEAVIEST {
+    let mut heaviest: BTreeMap<u32, u32> = BTreeMap::new();
+    for endpoint in endpoints.iter().filter(|it| it.weight > HEAVIEST) {
+        let most = heaviest.entry(endpoint.priority).or_default();
+        *most = endpoint.weight.max(*most);
+    }
+    if heaviest.is_empty() {
         return;
     }
-    walk.note("lb_endpoints", "weights over 65535 are scaled down, none below 1");
+    let field = "endpoints.lb_endpoints.load_balancing_weight";
+    walk.note(field, "weights over 65535 are scaled down with all of their priority, none below 1");
     for endpoint in endpoints {
-        let scaled = u64::from(endpoint.weight) * u64::from(HEAVIEST) / u64::from(heaviest);
-        endpoint.weight = u32::try_from(scaled).unwrap_or(HEAVIEST).max(1);
+        if let Some(most) = heaviest.get(&endpoint.priority) {
+            let scaled = u64::from(endpoint.weight) * u64::from(HEAVIEST) / u64::from(*most);
+            endpoint.weight = u32::try_from(scaled).unwrap_or(HEAVIEST).max(1);
+        }
     }
 }
 
@@ -311,7 +318,7 @@ fn one(walk: &mut Walk, item: &LbEndpoint) -> Result<Endpoint> {
         })?;
     }
     walk.checked("", read.validate("endpoint"))?;
-    // Brought into the model's range beside its siblings.
+    // Brought into the model's range beside all of its priority.
     read.weight = match u32s(load_balancing_weight.as_ref()) {
         Some(0) => return walk.refuse("load_balancing_weight", 0, "must be at least 1"),
         weight => weight.unwrap_or(1),

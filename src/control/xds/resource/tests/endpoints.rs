@@ -153,6 +153,23 @@ fn weights_are_brought_into_range() {
 }
 
 #[test]
+fn weights_brought_into_range_share_as_before_over_localities_and_each_priority_alone() {
+    let one = |zone: &str, priority: u32, host: &str, weight: u32| {
+        locality(zone, priority, 1, vec![weighing(endpoint(host, 1), weight)])
+    };
+    let groups = vec![
+        one("1", 0, "10.0.0.1", 1_000_000),
+        one("2", 0, "10.0.0.2", 60_000),
+        one("1", 1, "10.0.0.3", 60_000),
+    ];
+    let read = sidecar().endpoints(&assignment("c", groups)).unwrap();
+    let weights: Vec<u32> = read.endpoints.iter().map(|it| it.weight).collect();
+    assert_eq!(weights, [65_535, 3_932, 60_000]);
+    let told = "endpoints.lb_endpoints.load_balancing_weight: weights over 65535 are scaled down";
+    assert!(read.notes[0].starts_with(told), "{:?}", read.notes);
+}
+
+#[test]
 fn labels_and_hash_key_are_of_the_balancer_s_namespace() {
     let mut one = endpoint("10.0.0.1", 1);
     one.metadata = Some(metadata("envoy.lb", &[("version", "v2"), ("hash_key", "k")]));
