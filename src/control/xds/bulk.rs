@@ -8,7 +8,7 @@ pub(crate) const LONGEST_NAME: usize = 4096;
 /// Resources, names and errors of one answer.
 pub(crate) const MOST_OF_ANSWER: usize = 262_144;
 /// Localities and endpoints of a resource of endpoints.
-const MOST_ENDPOINTS: usize = 1_048_576;
+pub(crate) const MOST_ENDPOINTS: usize = 1_048_576;
 /// What a resource of another type is made of, and what these parts are: virtual hosts and routes.
 const MOST_PARTS: usize = 262_144;
 /// All that a resource is made of, however deep.

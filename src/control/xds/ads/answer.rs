@@ -100,12 +100,15 @@ impl Answer {
             Message::Sotw(message) => {
                 let version: Arc<str> = message.version_info.into();
                 let item = |any| Item::unwrap(kind, &version, any);
+                let items: Vec<Item> = message.resources.into_iter().map(item).collect();
+                //= xDS "TTL": a heartbeat has what lives on, and nothing else
+                let is_heartbeat = !items.is_empty() && items.iter().all(Item::is_heartbeat);
                 Self {
                     nonce: message.nonce,
-                    items: message.resources.into_iter().map(item).collect(),
+                    items,
                     removed: Vec::new(),
                     failed: message.resource_errors.into_iter().filter_map(Failed::read).collect(),
-                    is_whole: kind.is_whole(),
+                    is_whole: kind.is_whole() && !is_heartbeat,
                     version,
                 }
             }
@@ -145,6 +148,11 @@ impl Answer {
 // === impl Item ===
 
 impl Item {
+    /// Whether it says no more than that it lives on.
+    fn is_heartbeat(&self) -> bool {
+        matches!(self.value, Ok(None))
+    }
+
     /// A resource of the state of the world: bare, or in its wrapper.
     fn unwrap(kind: Kind, version: &Arc<str>, any: Any) -> Self {
         let bad = |value| Self { name: None, version: Arc::clone(version), ttl: None, value };

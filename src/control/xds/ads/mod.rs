@@ -303,6 +303,11 @@ impl Ads {
         self.types[kind as usize].refuse(now, self.mode, version, nonce, content, reason);
     }
 
+    /// What was good of an answer that was refused is in use.
+    pub(crate) fn mixed(&mut self, kind: Kind) {
+        self.types[kind as usize].is_mixed = true;
+    }
+
     /// Whether the stream has held for long without a word, and there was none to say.
     fn is_well(&self) -> bool {
         matches!(self.link, Link::Open { settled: true, owes: false, .. })
@@ -461,8 +466,11 @@ impl Ads {
                 Some(Out::Close { stream: self.stream })
             }
             Link::Opening | Link::Open { .. } if !is_wanted => {
+                // Names that come and go do not dial a server that is away without end.
+                let is_opening = matches!(self.link, Link::Opening);
                 self.lost();
-                self.not_before = None;
+                self.not_before =
+                    self.opened_at.filter(|_| is_opening).and_then(|at| at.checked_add(APART));
                 Some(Out::Close { stream: self.stream })
             }
             Link::Opening => None,

@@ -124,16 +124,17 @@ fn sotw(
     // Istio's plane looks at no names where there is an error, nor where there is a nonce before the
     // newest: they are told once more.
     if reason.is_none() {
+        of_type.gave_up = !of_type.removed.is_empty() || of_type.gave_up && is_changed;
         of_type.removed.clear();
         of_type.added = again;
         of_type.retold = false;
     } else {
         let mut told = of_type.names.values().filter(|wanted| wanted.sent);
-        of_type.retold = told.any(|wanted| !wanted.answered);
+        of_type.retold = of_type.gave_up || told.any(|wanted| !wanted.answered);
     }
     let is_resumed = || {
         let is_held = |name: &Arc<str>| matches!(held(name), Held::Here(_));
-        !of_type.fresh && of_type.names.keys().all(is_held)
+        !of_type.fresh && !of_type.is_mixed && of_type.names.keys().all(is_held)
     };
     let version = match &reason {
         Some(_) => of_type.accepted.clone(),

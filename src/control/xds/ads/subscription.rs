@@ -86,6 +86,12 @@ pub(super) struct Type {
     /// The accepted version was refused since: a server has one version for all names, and more of
     /// them are asked for by now.
     is_tainted: bool,
+    /// Since the accepted version, what was good of an answer that was refused is in use: no version stands for
+    /// all that is held.
+    pub(super) is_mixed: bool,
+    /// Names were given up since the last acceptance went out: a server that looks at no request with an older
+    /// nonce, nor at the names of a refusal, may not know it.
+    pub(super) gave_up: bool,
     /// What has still to be said to answers, the oldest first: of the state of the world to the newest alone,
     /// for it has all that those before it had.
     replies: VecDeque<Reply>,
@@ -180,6 +186,7 @@ impl Type {
     ) {
         version.clone_into(&mut self.accepted);
         self.is_tainted = false;
+        self.is_mixed = false;
         let at = self.damp.accept(now, content);
         self.answer(mode, Reply { nonce, reason: None, at });
     }
@@ -263,6 +270,7 @@ impl Type {
         self.replies.clear();
         self.pace = Pace::default();
         self.retold = false;
+        self.gave_up = false;
         self.removed.clear();
         self.dropped.clear();
         self.unasked.clear();

@@ -78,16 +78,15 @@ impl<D: Decode> Client<D> {
             .filter(|(name, _)| failing.insert(Arc::clone(name)))
             .collect();
 
+        let has_good = !read.good.is_empty();
         for (name, resource, value, item) in read.good.drain(..) {
             self.good(now, server, kind, &name, resource, value, &item);
         }
         for (name, item) in read.renewed.drain(..) {
-            // That it lives says nothing of what it is: where nothing is held, it is waited for.
-            let is_held = self.entries[kind as usize].get(&name).is_some_and(|it| it.good.is_some());
-            if is_held {
+            // That it lives says nothing of what it is: where it is not held, it is waited for.
+            if self.renew(now, server, kind, &name, &item) {
                 self.servers[server.0].ads.named(kind, &name);
             }
-            self.renew(now, server, kind, &name, &item);
         }
         for (name, version, reason) in read.bad.drain(..) {
             self.servers[server.0].ads.named(kind, &name);
@@ -113,7 +112,12 @@ impl<D: Decode> Client<D> {
         let was_spared = ads.was_spared(kind);
         match errors {
             None => ads.accept(now, kind, &answer.version, answer.nonce, content),
-            Some(reason) => ads.refuse(now, kind, &answer.version, answer.nonce, content, reason),
+            Some(reason) => {
+                ads.refuse(now, kind, &answer.version, answer.nonce, content, reason);
+                if has_good {
+                    ads.mixed(kind);
+                }
+            }
         }
         if was_spared {
             self.asked_again(server, kind);
@@ -226,18 +230,25 @@ impl<D: Decode> Client<D> {
         if !(is_known && was_well) {
             self.tell_all(kind, name);
         }
-        self.renew(now, server, kind, name, item);
+        let _renewed = self.renew(now, server, kind, name, item);
         // As long as not all that it says can be read, the next one is needed.
         if !self.servers[server.0].ads.is_unread() {
             self.return_to(authority, server);
         }
     }
 
-    /// Counts its time to live from now.
-    fn renew(&mut self, now: Instant, server: ServerId, kind: Kind, name: &Arc<str>, item: &Item) {
-        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
+    /// Counts its time to live from now, if it is held of this server.
+    fn renew(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        kind: Kind,
+        name: &Arc<str>,
+        item: &Item,
+    ) -> bool {
+        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return false };
         if entry.good.as_ref().is_none_or(|good| good.server != server || good.cached.is_some()) {
-            return;
+            return false;
         }
         if let Some(at) = entry.expires.take() {
             self.expiring.remove(&(at, kind, Arc::clone(name)));
@@ -246,6 +257,7 @@ impl<D: Decode> Client<D> {
             entry.expires = Some(at);
             self.expiring.insert((at, kind, Arc::clone(name)));
         }
+        true
     }
 
     pub(super) fn expired(&mut self, now: Instant, kind: Kind, name: &Arc<str>) {

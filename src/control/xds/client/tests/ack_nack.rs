@@ -356,6 +356,45 @@ fn a_version_that_was_accepted_for_less_and_is_refused_for_more_is_not_claimed()
     assert_eq!(bed.requests(), ["CDS [a,b,c] v=2 n=p"]);
 }
 
+/// Of what is held then, no version that was accepted tells: a server that is back at it would say nothing.
+#[test]
+fn what_was_good_of_a_refused_answer_is_not_named_by_the_version_before_it() {
+    let mut bed = Bed::sotw();
+    bed.watch(CDS, "a");
+    bed.answer(CDS, "1", "n", &[("a", "v1")]);
+    bed.watch(CDS, "b");
+    bed.answer(CDS, "2", "o", &[("a", "v2"), ("b", "bad")]);
+    bed.unwatch(CDS, "b");
+    bed.requests();
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["CDS [a] v= n= node"]);
+    bed.answer(CDS, "1", "p", &[("a", "v1")]);
+    bed.requests();
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["CDS [a] v=1 n= node"]);
+}
+
+/// Istio's plane looks at no request with an older nonce than its newest, nor at the names of a refusal.
+#[test]
+fn a_name_that_was_given_up_before_a_refusal_is_given_up_again_behind_it() {
+    let mut bed = Bed::sotw();
+    bed.watch(EDS, "a");
+    bed.watch(EDS, "b");
+    bed.answer(EDS, "1", "n", &[("a", "v1"), ("b", "v1")]);
+    bed.requests();
+    bed.unwatch(EDS, "b");
+    assert_eq!(bed.requests(), ["EDS [a] v=1 n=n"], "it has sent the next already");
+    bed.answer(EDS, "2", "o", &[("a", "bad")]);
+    assert_eq!(bed.requests(), ["EDS [a] v=1 n=o error", "EDS [a] v=1 n=o"]);
+    // Until one is accepted: that is looked at.
+    bed.answer(EDS, "3", "p", &[("a", "v3")]);
+    assert_eq!(bed.requests(), ["EDS [a] v=3 n=p"]);
+    bed.answer(EDS, "4", "q", &[("a", "bad again")]);
+    assert_eq!(bed.requests(), ["EDS [a] v=3 n=q error"]);
+}
+
 /// Routes and endpoints may come one by one, each under the newest version of all.
 #[test]
 fn a_version_that_was_refused_for_one_and_accepted_for_another_is_not_named_on_a_new_stream() {

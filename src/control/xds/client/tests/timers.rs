@@ -307,3 +307,48 @@ fn a_heartbeat_of_what_is_not_held_does_not_end_the_wait_for_it() {
     bed.pass(seconds(15));
     assert_eq!(bed.told(), ["EDS e missing does not exist: no answer named it within 15s"]);
 }
+
+/// Some servers tell of the state of the world what lives on, and nothing else (go-control-plane).
+#[test]
+fn a_heartbeat_takes_nothing_back_that_it_does_not_name() {
+    use envoy_types::pb::{
+        envoy::service::discovery::v3::Resource, google::protobuf::Duration as Ttl,
+    };
+    use prost::Message as _;
+
+    let features = Features { fail_on_data_errors: true, ..Features::default() };
+    let mut bed = Bed::new(settings(Mode::Sotw, features, 1));
+    for name in ["a", "b"] {
+        bed.watch(CDS, name);
+    }
+    bed.answer(CDS, "1", "n", &[("a", "v1"), ("b", "v1")]);
+    bed.requests();
+    bed.told();
+    let ttl = Some(Ttl { seconds: 10, nanos: 0 });
+    let wrapper = Resource { name: "a".to_owned(), ttl, ..Resource::default() };
+    let mut message = answer(CDS, "1", "o", &[]);
+    if let Message::Sotw(message) = &mut message {
+        message.resources = vec![Any {
+            type_url: "type.googleapis.com/envoy.service.discovery.v3.Resource".to_owned(),
+            value: wrapper.encode_to_vec(),
+        }];
+    }
+    bed.message(0, message);
+    assert_eq!(bed.requests(), ["CDS [a,b] v=1 n=o"]);
+    assert_eq!(bed.told(), [""; 0]);
+    bed.pass(seconds(10));
+    assert_eq!(bed.told(), ["CDS a missing does not exist: its time to live has passed"]);
+}
+
+#[test]
+fn names_that_come_and_go_do_not_dial_a_server_that_is_away_without_end() {
+    let mut bed = Bed::sotw();
+    bed.opens = false;
+    for _ in 0..100 {
+        bed.watch(CDS, "c");
+        bed.unwatch(CDS, "c");
+        bed.pass(Duration::from_millis(50));
+    }
+    let dialled = bed.links().iter().filter(|it| it.starts_with("open")).count();
+    assert!((2..=6).contains(&dialled), "{dialled} in 5 s");
+}

@@ -132,6 +132,11 @@ impl Reader<'_> {
         Ok(self.files(secret.name.clone(), files))
     }
 
+    /// Whether a secret says whose roots vouch and nothing else: the bootstrap's, and files.
+    pub(super) fn holds_roots_alone(&self, secret: &SdsSecretConfig) -> bool {
+        self.context.secrets.contains_key(&secret.name) || secret.name.starts_with("file-root:")
+    }
+
     pub(super) fn roots_of_secret(
         &mut self,
         walk: &mut Walk,

@@ -216,11 +216,20 @@ impl<'a> Reader<'a> {
         if validation_context_certificate_provider.is_some() {
             return walk.refuse("validation_context_certificate_provider", "given", NOT_YET);
         }
-        let default = default_validation_context.as_ref();
-        if default.is_some_and(|it| it.ca_certificate_provider_instance.is_some()) {
-            let goes_before = "`ca_certificate_provider_instance` goes before it";
+        let instance = default_validation_context.as_ref();
+        let instance = instance.and_then(|it| it.ca_certificate_provider_instance.as_ref());
+        let is_given =
+            instance.is_some() || validation_context_certificate_provider_instance.is_some();
+        if let Some(secret) = validation_context_sds_secret_config.as_ref().filter(|_| is_given) {
             let field = "validation_context_sds_secret_config";
-            walk.note_if(validation_context_sds_secret_config.is_some(), field, goes_before);
+            if !self.holds_roots_alone(secret) {
+                let reason = "is beside the instance of a certificate provider, and may hold what narrows who is \
+                              accepted";
+                return walk.refuse(field, &secret.name, reason);
+            }
+            walk.note(field, "the instance of a certificate provider goes before it");
+        }
+        if instance.is_some() {
             return Ok(());
         }
         //= gRFC A29: this instance, where the context has none

@@ -20,7 +20,10 @@ use super::{
     one, place,
     sample::are_others,
 };
-use crate::config::{Address, Endpoint};
+use crate::{
+    config::{Address, Endpoint},
+    control::xds::bulk::{self, MOST_ENDPOINTS},
+};
 
 /// So many endpoints of any weight have a sum that protobuf's numbers hold.
 const MOST_OF_A_LOCALITY: usize = (u32::MAX / HEAVIEST) as usize;
@@ -39,6 +42,16 @@ enum Step {
 /// Reads what differs; nothing where the whole is to be read. `bytes` is what `before` was read from.
 pub(in super::super) fn again(
     dialect: Dialect,
+    before: (&[u8], &Endpoints),
+    value: &[u8],
+) -> Option<Endpoints> {
+    at_most(MOST_ENDPOINTS, dialect, before, value)
+}
+
+/// The same, of no more than so many localities and endpoints: more are to be refused.
+pub(super) fn at_most(
+    most: usize,
+    dialect: Dialect,
     (bytes, before): (&[u8], &Endpoints),
     value: &[u8],
 ) -> Option<Endpoints> {
@@ -50,7 +63,8 @@ pub(in super::super) fn again(
     let groups = beside(bytes, value)?;
     let heads = heads(dialect, &groups)?;
     let all: usize = groups.iter().map(|it| it.head + it.was.len() + it.tail).sum();
-    if all != before.endpoints.len() {
+    let now: usize = groups.iter().map(|it| it.head + it.is.len() + it.tail).sum();
+    if all != before.endpoints.len() || now + groups.len() > most {
         return None;
     }
     let steps = steps(&groups)?;
@@ -178,6 +192,7 @@ fn read(
     // As deep in other messages as they stand.
     let list: Vec<&[u8]> = new.iter().map(|(group, at)| groups[*group].is[*at]).collect();
     let assignment = wrapped(&[&wrapped(&list)?])?;
+    bulk::check(&assignment, true).ok()?;
     let assignment = ClusterLoadAssignment::decode(assignment.as_slice()).ok()?;
     let items = assignment.endpoints.first().map_or(&[][..], |group| &group.lb_endpoints);
     let (mut walk, mut read) = (Walk::new(), Vec::with_capacity(new.len()));

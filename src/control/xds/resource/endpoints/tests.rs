@@ -23,7 +23,7 @@ use prost::Message;
 
 use super::{
     super::{Context, Decoder, Dialect, Endpoints, Resource},
-    again,
+    again::{again, at_most},
 };
 use crate::control::xds::kind::Kind;
 
@@ -345,6 +345,16 @@ fn what_a_release_does_is_read_without_the_rest() {
     ] {
         assert!(is_read_again(&before, &after), "{what}");
     }
+}
+
+#[test]
+fn what_grows_beyond_the_bound_is_not_read_beside_what_was_within_it() {
+    let known = one_of((1..=10).map(endpoint).collect()).encode_to_vec();
+    let grown = one_of((1..=15).map(endpoint).collect()).encode_to_vec();
+    let before = read(&decoder(Dialect::Sidecar), &known).unwrap();
+    let reads = |most: usize| at_most(most, Dialect::Sidecar, (&known, &before), &grown).is_some();
+    assert!(reads(16), "with its locality");
+    assert!(!reads(15));
 }
 
 #[test]

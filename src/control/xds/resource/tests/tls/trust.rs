@@ -45,24 +45,28 @@ fn of_a_combined_context_one_word_alone_says_whose_roots_vouch() {
         let mut context = tls(trusting());
         context.common_tls_context.as_mut().unwrap().validation_context_type =
             Some(ValidationContextType::CombinedValidationContext(combined));
-        let security = read(context).unwrap();
-        (security.roots.is_some(), security.system_roots)
+        read(context).map(|security| (security.roots.is_some(), security.system_roots))
     };
+    let roots = |default, secret| combined(default, secret).unwrap();
     let system = || CertificateValidationContext {
         system_root_certs: Some(SystemRootCerts {}),
         match_typed_subject_alt_names: vec![uri(SPIFFE)],
         ..Default::default()
     };
-    assert_eq!(combined(system(), None), (false, Some(true)));
-    assert_eq!(combined(system(), Some("file-root:/etc/ca.pem")), (true, None));
+    assert_eq!(roots(system(), None), (false, Some(true)));
+    assert_eq!(roots(system(), Some("file-root:/etc/ca.pem")), (true, None));
     let mut file = system();
     file.system_root_certs = None;
     file.trusted_ca = Some(DataSource {
         specifier: Some(Specifier::Filename("/etc/private.pem".into())),
         ..Default::default()
     });
-    assert_eq!(combined(file.clone(), None), (true, None));
-    assert_eq!(combined(file, Some("file-root:system")), (false, Some(true)));
+    assert_eq!(roots(file.clone(), None), (true, None));
+    assert_eq!(roots(file, Some("file-root:system")), (false, Some(true)));
+    // Beside an instance, a secret may say more than whose roots vouch: it is not skipped.
+    assert_eq!(roots(trusting(), Some("file-root:/etc/ca.pem")), (true, None));
+    let more = combined(trusting(), Some("whom-to-expect"));
+    refuses(more, "sds_secret_config = whom-to-expect: is beside the instance");
 }
 
 #[test]
