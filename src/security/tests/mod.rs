@@ -181,6 +181,12 @@ impl Ask {
         self
     }
 
+    /// Its key is for this alone.
+    pub(super) fn only(mut self, usage: KeyUsagePurpose) -> Self {
+        self.params.key_usages = vec![usage];
+        self
+    }
+
     pub(super) fn client_only(mut self) -> Self {
         self.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self

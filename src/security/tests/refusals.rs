@@ -40,6 +40,11 @@ async fn each_bad_certificate_is_refused_for_what_it_is() {
         (ca.issue(&Ask::none().uri("spiffe://Prod.Example/a")), K::BadCertificate, "malformed"),
         (ca.issue(&good().usage(KeyUsagePurpose::KeyCertSign)), K::BadCertificate, "may sign"),
         (ca.issue(&good().usage(KeyUsagePurpose::CrlSign)), K::BadCertificate, "may sign"),
+        (
+            ca.issue(&good().only(KeyUsagePurpose::KeyEncipherment)),
+            K::BadCertificate,
+            "lacks digital",
+        ),
         (ca.issue(&good().client_only()), K::BadCertificate, "was refused"),
         (ca.issue(&good().ca()), K::BadCertificate, "a CA's, not an endpoint's"),
     ];
