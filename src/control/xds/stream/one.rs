@@ -14,7 +14,7 @@ use super::{
     dial::{self, Connection, Dialer},
     given::given,
     google::AccessTokens,
-    outbox::{Outbox, Outgoing, outbox},
+    outbox::{Outbox, Outgoing, Replace, outbox},
     pace::Pace,
     response::{Course, Stage},
     token::Tokens,
@@ -253,14 +253,14 @@ async fn live(
     let Ending { tell, course, .. } = &*ending;
     tell(Event::Opened);
     let client = Grpc::with_origin(connection, origin).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let streamed = async {
+    let lived = async {
         let ended = match body {
-            Body::Sotw(body) => sotw(client, body, metadata, worked, tell).await,
-            Body::Delta(body) => delta(client, body, metadata, worked, tell).await,
+            Body::Sotw(body) => streamed(client, body, metadata, worked, tell).await,
+            Body::Delta(body) => streamed(client, body, metadata, worked, tell).await,
         };
         ended.map_err(|status| Closed::of(&status, course.stage()))
     };
-    trusted(streamed, distrusted).await
+    trusted(lived, distrusted).await
 }
 
 /// A stream, as long as its server is believed.
@@ -284,9 +284,37 @@ pub(super) async fn trusted<E: From<Status>>(
 
 type Client = Grpc<Connection>;
 
-async fn sotw(
+/// What is asked by, and where.
+trait Protocol: prost::Message + Replace + 'static {
+    type Answer: prost::Message + Default + 'static;
+    const PATH: &'static str;
+
+    fn message(answer: Self::Answer) -> Message;
+}
+
+impl Protocol for DiscoveryRequest {
+    type Answer = DiscoveryResponse;
+    const PATH: &'static str =
+        "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+
+    fn message(answer: DiscoveryResponse) -> Message {
+        Message::Sotw(answer)
+    }
+}
+
+impl Protocol for DeltaDiscoveryRequest {
+    type Answer = DeltaDiscoveryResponse;
+    const PATH: &'static str =
+        "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+    fn message(answer: DeltaDiscoveryResponse) -> Message {
+        Message::Delta(answer)
+    }
+}
+
+async fn streamed<P: Protocol>(
     mut client: Client,
-    body: Outgoing<DiscoveryRequest>,
+    body: Outgoing<P>,
     metadata: MetadataMap,
     worked: &Semaphore,
     tell: &(impl Fn(Event) + Send),
@@ -294,42 +322,16 @@ async fn sotw(
     let mut request = tonic::Request::new(body);
     *request.metadata_mut() = metadata;
     client.ready().await.map_err(|error| unready(&error))?;
-    let codec = Looking::<DiscoveryRequest, DiscoveryResponse>::new();
-    let answers = client.streaming(request, PathAndQuery::from_static(SOTW), codec).await?;
+    let codec = Looking::<P, P::Answer>::new();
+    let answers = client.streaming(request, PathAndQuery::from_static(P::PATH), codec).await?;
     let (mut answers, mut pace) = (answers.into_inner(), Pace::default());
     while permitted(worked, &mut pace).await
         && let Some(answer) = answers.message().await?
     {
-        hear(Message::Sotw(answer), tell)?;
+        hear(P::message(answer), tell)?;
     }
     Ok(())
 }
-
-async fn delta(
-    mut client: Client,
-    body: Outgoing<DeltaDiscoveryRequest>,
-    metadata: MetadataMap,
-    worked: &Semaphore,
-    tell: &(impl Fn(Event) + Send),
-) -> Result<(), Status> {
-    let mut request = tonic::Request::new(body);
-    *request.metadata_mut() = metadata;
-    client.ready().await.map_err(|error| unready(&error))?;
-    let codec = Looking::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::new();
-    let answers = client.streaming(request, PathAndQuery::from_static(DELTA), codec).await?;
-    let (mut answers, mut pace) = (answers.into_inner(), Pace::default());
-    while permitted(worked, &mut pace).await
-        && let Some(answer) = answers.message().await?
-    {
-        hear(Message::Delta(answer), tell)?;
-    }
-    Ok(())
-}
-
-const SOTW: &str =
-    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
-const DELTA: &str =
-    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 fn unready(error: &dyn std::fmt::Display) -> Status {
     Status::unavailable(format!("not ready for a stream: {error}"))
