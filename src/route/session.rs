@@ -115,9 +115,10 @@ impl Session {
             return;
         }
         let mut text = answered.to_string();
-        if let Some(cluster) = cluster {
+        // The path of a socket may look as if a cluster stood behind it: then one without a name does.
+        if cluster.is_some() || text.contains(CLUSTER) {
             text.push_str(CLUSTER);
-            text.push_str(cluster);
+            text.push_str(cluster.unwrap_or_default());
         }
         if self.ends() {
             let begun = same.and_then(|same| same.begun).unwrap_or(now);
@@ -139,10 +140,11 @@ impl Named {
     }
 
     fn plain(text: &str) -> Option<Self> {
-        let (address, cluster) = match text.split_once(CLUSTER) {
-            Some((address, cluster)) => (address, Some(cluster.to_owned())),
-            None => (text, None),
-        };
+        // In the path of a socket it may stand, too; in other addresses only behind them.
+        let is_socket = text.starts_with("unix:");
+        let parts = if is_socket { text.rsplit_once(CLUSTER) } else { text.split_once(CLUSTER) };
+        let (address, cluster) = parts.unwrap_or((text, ""));
+        let cluster = (!cluster.is_empty()).then(|| cluster.to_owned());
         Some(Self { address: address.parse().ok()?, cluster, begun: None, used: None })
     }
 

@@ -169,6 +169,23 @@ fn a_session_with_the_endpoint_of_a_socket_ends_too() {
     assert_eq!(session.named(&request, 1_101), None);
 }
 
+/// Found by the fuzz target `session`.
+#[test]
+fn a_session_with_a_socket_whose_path_looks_like_a_cluster_is_with_that_socket() {
+    for idle in [None, Some(60)] {
+        let session = ending(idle, idle);
+        for path in ["unix:r/a;cluster:TU9", "unix:r/a;cluster:x;1;2", "unix:r/a;cluster:"] {
+            let socket: Address = path.parse().unwrap();
+            for cluster in [None, Some("blue")] {
+                let mut headers = HeaderMap::new();
+                session.tell(&mut headers, None, (&socket, cluster), 7);
+                let named = session.named(&next(&headers), 7).unwrap();
+                assert_eq!((&named.address, named.cluster.as_deref()), (&socket, cluster));
+            }
+        }
+    }
+}
+
 #[test]
 fn the_cluster_is_told_where_there_are_several_and_named_by_the_next_request() {
     for ends in [false, true] {
