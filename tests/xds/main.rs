@@ -30,6 +30,8 @@ mod names;
 #[cfg(all(feature = "xds", feature = "tls-aws-lc-rs"))]
 mod secrets;
 #[cfg(feature = "xds")]
+mod rejoin;
+#[cfg(feature = "xds")]
 mod starts;
 #[cfg(feature = "xds")]
 mod status;

@@ -402,7 +402,7 @@ impl<D: Decode> Client<D> {
         // is not touched.
         let counts = self.authorities[entry.authority].active() == Some(server);
         let is_removal = matches!(cause, Cause::Removed);
-        // Its server has said itself how long it is good for: no fault of data, and nobody else's word.
+        // Its server has said itself how long it is good for: it need not be the one whose word counts.
         let is_over = matches!(cause, Cause::Expired);
         if !counts && (is_removal || entry.good.is_none()) {
             return;
@@ -412,19 +412,12 @@ impl<D: Decode> Client<D> {
         }
         let of = &self.servers[server.0];
         let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
-        let fails = counts
-            && cause.is_data_error()
-            && of.features.fail_on_data_errors
-            && !(is_removal && of.features.ignore_resource_deletion);
-        // A live server knows better than what is left of an earlier process.
-        let is_disowned = counts
-            && cause.is_denial()
-            && entry.good.as_ref().is_some_and(|good| good.cached.is_some())
-            && !of.features.ignore_resource_deletion;
+        let is_cached = entry.good.as_ref().is_some_and(|good| good.cached.is_some());
+        let ends = is_over || counts && cause.ends(of.features, is_cached);
         if counts && cause.is_denial() && !of.features.ignore_resource_deletion {
             self.stock.forget(kind, name);
         }
-        let is_lost = (is_over || fails || is_disowned) && entry.good.take().is_some();
+        let is_lost = ends && entry.good.take().is_some();
         if is_lost {
             self.changes += 1;
             if let Some(at) = entry.expires.take() {
@@ -466,7 +459,7 @@ impl<D: Decode> Client<D> {
         }
     }
 
-    fn tell_all(&mut self, kind: Kind, name: &Arc<str>) {
+    pub(super) fn tell_all(&mut self, kind: Kind, name: &Arc<str>) {
         let Some(entry) = self.entries[kind as usize].get(name) else { return };
         for alias in entry.watchers.keys() {
             for watched in Entry::known(entry) {

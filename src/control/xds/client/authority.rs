@@ -55,6 +55,18 @@ impl Authority {
         }
     }
 
+    /// The position of the server whose word counts.
+    pub(super) fn position(&self) -> usize {
+        self.active
+    }
+
+    /// Goes on with the server at this position, unless something is asked of it already.
+    pub(super) fn resume(&mut self, position: usize) {
+        if self.names == 0 && position < self.servers.len() {
+            self.active = position;
+        }
+    }
+
     /// Whose word counts.
     pub(super) fn active(&self) -> Option<ServerId> {
         self.servers.get(self.active).copied()

@@ -24,7 +24,7 @@ pub(crate) enum Watched<R> {
 }
 
 /// The last good one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Good<R> {
     pub(super) resource: R,
     pub(super) version: Arc<str>,

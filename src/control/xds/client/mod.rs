@@ -25,6 +25,9 @@
 //! Where an earlier process has left its last good ones ([`stock`]), what is missing because nobody
 //! could be asked is taken from there, until a server says something of it.
 //!
+//! The task around it may end before its time. What it held then goes over to the client that takes its
+//! place ([`legacy`]), as if it were the same: the table holds for it, too.
+//!
 //! Who has been told something is not told it again, and a resource that comes again as it was is
 //! told to nobody, unless something had been wrong with it.
 
@@ -32,6 +35,7 @@ mod apply;
 mod authority;
 mod dump;
 mod entry;
+mod legacy;
 mod linger;
 mod name;
 #[cfg(any(test, fuzzing))]
@@ -53,6 +57,7 @@ use self::{authority::Authority, entry::Entry, linger::Lingering, name::Name, st
 pub(crate) use self::{
     dump::{Dumped, Figures, Status},
     entry::Watched,
+    legacy::Legacy,
     settings::{ClientSettings, Features, Linger, ServerId, ServerSettings},
     stock::{Age, Kept, Stocked},
     trouble::{Cause, Trouble},
@@ -198,6 +203,27 @@ impl<D: Decode> Client<D> {
     /// One more watches a resource. Who is the first by this name is told what is known at once; the
     /// others read [`known`](Self::known).
     pub(crate) fn watch(&mut self, now: Instant, kind: Kind, name: &str) {
+        self.begin(now, kind, name, None);
+    }
+
+    /// The same of one that watched it at the client whose place this one takes.
+    pub(crate) fn watch_after(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        name: &str,
+        before: &Legacy<D::Resource>,
+    ) {
+        self.begin(now, kind, name, Some(before));
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        name: &str,
+        before: Option<&Legacy<D::Resource>>,
+    ) {
         let (authority, canonical) = match self.find(kind, name) {
             Ok(found) => found,
             Err(reason) => {
@@ -209,7 +235,11 @@ impl<D: Decode> Client<D> {
         };
         let entries = &mut self.entries[kind as usize];
         let is_new = !entries.contains_key(&canonical);
-        let entry = entries.entry(Arc::clone(&canonical)).or_insert_with(|| Entry::new(authority));
+        entries.entry(Arc::clone(&canonical)).or_insert_with(|| Entry::new(authority));
+        if let Some(before) = before {
+            self.take_over(authority, kind, &canonical, before);
+        }
+        let Some(entry) = self.entries[kind as usize].get_mut(&canonical) else { return };
         if let Some(place) = entry.lingers.take() {
             self.lingering.remove(place);
         }

@@ -139,6 +139,12 @@ impl<D: Decode> Client<D> {
                 continue;
             }
             one.name = name.canonical;
+            // What a live server has said is known already.
+            let entry = self.entries[one.kind as usize].get(&one.name);
+            let good = entry.and_then(|entry| entry.good.as_ref());
+            if good.is_some_and(|good| good.cached.is_none()) {
+                continue;
+            }
             stock.all.insert((one.kind, Arc::clone(&one.name)), one);
         }
         self.stock = stock;

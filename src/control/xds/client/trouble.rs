@@ -2,9 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::super::{
-    kind::Kind,
-    said::{quoted, short},
+use super::{
+    super::{
+        kind::Kind,
+        said::{quoted, short},
+    },
+    settings::Features,
 };
 
 /// Why, of which resource, and who says so. One line: what, where, probable cause, what to check.
@@ -97,6 +100,17 @@ impl Cause {
             Self::Denied { code, .. } => matches!(code, 5 | 7),
             Self::Unanswered(_) | Self::Unreachable(_) | Self::Spared(_) => false,
         }
+    }
+
+    /// Whether it takes away what is held, where the server whose word counts has these features (gRFC A53,
+    /// A88). Its server has said itself how long it is good for: that it is over is no fault of data.
+    pub(super) fn ends(&self, features: Features, is_cached: bool) -> bool {
+        let keeps = features.ignore_resource_deletion;
+        let is_kept = matches!(self, Self::Removed) && keeps;
+        let fails = self.is_data_error() && features.fail_on_data_errors && !is_kept;
+        // A live server knows better than what is left of an earlier process.
+        let is_disowned = is_cached && self.is_denial() && !keeps;
+        matches!(self, Self::Expired) || fails || is_disowned
     }
 
     /// The same, where the cache of an earlier process has it, and it cannot be used.

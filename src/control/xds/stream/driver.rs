@@ -4,7 +4,7 @@ mod keeping;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -31,8 +31,8 @@ use crate::{
         bootstrap::{Bootstrap, Server},
         cache::{self, Keeper},
         client::{
-            Action, Client, ClientSettings, Decode, Features, Linger, ServerId, ServerSettings,
-            Watched,
+            Action, Client, ClientSettings, Decode, Features, Legacy, Linger, ServerId,
+            ServerSettings, Watched,
         },
         kind::Kind,
     },
@@ -70,6 +70,8 @@ pub(super) enum Input<D: Decode> {
         subscriber: u64,
         kind: Kind,
         name: Arc<str>,
+        /// What the task before held, of one that watched it there.
+        before: Option<Arc<Legacy<D::Resource>>>,
     },
     Unwatch {
         subscriber: u64,
@@ -89,6 +91,9 @@ pub(super) enum Input<D: Decode> {
     /// Somebody wants to see it.
     Inspect(Box<dyn FnOnce(&Client<D>) + Send>),
 }
+
+/// What the task of a client held when it ended before its time, for those that begin it again.
+pub(super) type Left<R> = Arc<OnceLock<Arc<Legacy<R>>>>;
 
 /// What a subscriber is told at once. The stream that it came by is read on when it is dropped, or after
 /// [`WORK_TIMEOUT`]: ask for what follows from it before that.
@@ -159,6 +164,7 @@ pub(super) struct Driver<D: Decode> {
     told_flaw: Flaw,
     reports: Reports,
     counted: Counted,
+    left: Left<D::Resource>,
     /// Given to streams, and to whoever works on a message.
     sender: UnboundedSender<Input<D>>,
     runtime: Handle,
@@ -225,7 +231,7 @@ where
 {
     pub(super) fn new(
         bootstrap: &Arc<Bootstrap>,
-        (decode, seed, figures): (D, u64, figures::Shared),
+        (decode, seed, figures, left): (D, u64, figures::Shared, Left<D::Resource>),
         sender: UnboundedSender<Input<D>>,
         runtime: &Handle,
     ) -> Self {
@@ -245,6 +251,7 @@ where
             told_flaw: Flaw::default(),
             reports: Reports::new(!seed),
             counted: Counted::new(figures),
+            left,
             sender,
             runtime: runtime.clone(),
         }
@@ -311,7 +318,9 @@ where
             Input::Reporting { server, stream, event } => {
                 self.reports.event(now, server, stream, event);
             }
-            Input::Watch { subscriber, kind, name } => self.watch(now, subscriber, kind, &name),
+            Input::Watch { subscriber, kind, name, before } => {
+                self.watch(now, subscriber, (kind, &name), before.as_deref());
+            }
             Input::Unwatch { subscriber, kind, name } => {
                 self.unwatch(now, subscriber, kind, &name);
             }
@@ -328,7 +337,13 @@ where
 
     // === subscribers ===
 
-    fn watch(&mut self, now: Instant, subscriber: u64, kind: Kind, name: &Arc<str>) {
+    fn watch(
+        &mut self,
+        now: Instant,
+        subscriber: u64,
+        (kind, name): (Kind, &Arc<str>),
+        before: Option<&Legacy<D::Resource>>,
+    ) {
         if !self.subscribers.contains_key(&subscriber) {
             return;
         }
@@ -337,7 +352,10 @@ where
         if !watchers.insert(subscriber) {
             return;
         }
-        self.client.watch(now, kind, name);
+        match before {
+            Some(before) => self.client.watch_after(now, kind, name, before),
+            None => self.client.watch(now, kind, name),
+        }
         if !is_first {
             for watched in self.client.known(kind, name) {
                 let watched = self.fit(subscriber, watched);
@@ -540,6 +558,16 @@ where
                 self.late.extend(waited.subscribers);
                 live.worked.add_permits(1);
             }
+        }
+    }
+}
+
+impl<D: Decode> Drop for Driver<D> {
+    /// Its runtime has ended, or it has panicked. What is held is whole even so, and is there before those
+    /// that are left find that nobody tells them any more.
+    fn drop(&mut self) {
+        if !self.subscribers.is_empty() {
+            drop(self.left.set(Arc::new(self.client.leave())));
         }
     }
 }

@@ -4,12 +4,13 @@
 //! Istio's agent closes the stream that is there when another one comes, so two meshes with a stream each
 //! would cut each other's for ever. The task ends with its last subscriber, and with it the streams,
 //! the connections and what follows files. Its runtime may end before that; then the subscribers that
-//! are left begin it again on one of theirs.
+//! are left begin it again on one of theirs, with what it held: nobody is told that what is known is
+//! missing because a client is new.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -24,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    driver::{Batch, Driver, Input},
+    driver::{Batch, Driver, Input, Left},
     figures,
     mail::{Mailbox, mail},
     reports::Report,
@@ -34,7 +35,7 @@ use crate::{
     control::xds::{
         bootstrap::{Bootstrap, Target},
         cache,
-        client::{Client, Decode},
+        client::{Client, Decode, Legacy},
         kind::Kind,
     },
     core::{BoxFuture, Figures, Instant, Loads},
@@ -51,6 +52,8 @@ struct Entry<D: Decode> {
     bootstrap: Arc<Bootstrap>,
     inbox: UnboundedSender<Input<D>>,
     figures: figures::Shared,
+    /// Kept by its task and its subscribers alone.
+    left: Weak<OnceLock<Arc<Legacy<D::Resource>>>>,
 }
 
 /// The side of one mesh.
@@ -80,6 +83,8 @@ struct Seat<D: Decode>(Mutex<Place<D>>);
 struct Place<D: Decode> {
     id: u64,
     inbox: UnboundedSender<Input<D>>,
+    /// What the client held, once its task has ended before its time.
+    left: Left<D::Resource>,
 }
 
 /// When a client is joined again that has ended before its time.
@@ -163,19 +168,20 @@ where
         let mut entries = self.lock();
         entries.retain(|entry| !entry.inbox.is_closed());
         let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
-        let inbox = match known {
-            Some(entry) => entry.inbox.clone(),
+        let (inbox, left) = match known {
+            Some(entry) => (entry.inbox.clone(), entry.left.upgrade().unwrap_or_default()),
             None => {
                 check(&entries, bootstrap)?;
-                let entry = self.begin(id, bootstrap, runtime, decode);
+                let left = Left::default();
+                let entry = self.begin(id, bootstrap, runtime, (decode, &left));
                 let inbox = entry.inbox.clone();
                 entries.push(entry);
-                inbox
+                (inbox, left)
             }
         };
         // Under the lock: it does not end between this and the join.
         drop(inbox.send(Input::Join { subscriber: id, tell, cache }));
-        Ok(Joined { place: Place { id, inbox }, told })
+        Ok(Joined { place: Place { id, inbox, left }, told })
     }
 
     fn begin(
@@ -183,14 +189,15 @@ where
         id: u64,
         bootstrap: &Arc<Bootstrap>,
         runtime: &Handle,
-        decode: fn(&Bootstrap) -> D,
+        (decode, left): (fn(&Bootstrap) -> D, &Left<D::Resource>),
     ) -> Entry<D> {
         let (sender, inbox) = unbounded_channel();
         let (figures, seed) = (figures::Shared::default(), fastrand::u64(..));
-        let client = (decode(bootstrap), seed, figures.clone());
+        let client = (decode(bootstrap), seed, figures.clone(), Arc::clone(left));
         let driver = Driver::new(bootstrap, client, sender.clone(), runtime);
         drop(runtime.spawn(driver.run(inbox, move |inbox| self.end(id, inbox))));
-        Entry { id, bootstrap: Arc::clone(bootstrap), inbox: sender, figures }
+        let left = Arc::downgrade(left);
+        Entry { id, bootstrap: Arc::clone(bootstrap), inbox: sender, figures, left }
     }
 
     /// Whether nobody has joined meanwhile; then nobody can any more.
@@ -257,8 +264,8 @@ where
     /// Is told of this resource from now on; what is known of it, at once.
     pub(crate) fn watch(&mut self, kind: Kind, name: &Arc<str>) {
         if self.watched.insert((kind, Arc::clone(name))) {
-            let name = Arc::clone(name);
-            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name });
+            let (name, before) = (Arc::clone(name), None);
+            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name, before });
         }
     }
 
@@ -344,17 +351,19 @@ where
         Batch::lost(format!("{why}; what is known stays, and it is tried again in {pause:?}"))
     }
 
-    /// Another mesh may have come to ask the same agent.
+    /// What the task held that has ended is said of all that is watched. Another mesh may have come to ask
+    /// the same agent.
     fn join_again(&mut self) -> Result<(), ConfigErrors> {
         let cache = self.cache.clone();
+        let left = self.seat.place().left.get().cloned();
         let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode, cache)?;
         let Joined { place, told } = joined;
         *self.seat.place() = place;
         self.told = told;
         self.again.since = Instant::now();
         for (kind, name) in &self.watched {
-            let (kind, name) = (*kind, Arc::clone(name));
-            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name });
+            let (kind, name, before) = (*kind, Arc::clone(name), left.clone());
+            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name, before });
         }
         for (cluster, Reported { service, metrics, loads }) in &self.reported {
             let report = Report {

@@ -11,6 +11,7 @@ mod delta;
 mod errors;
 mod fallback;
 mod federation;
+mod legacy;
 mod random;
 mod sim;
 mod stock;

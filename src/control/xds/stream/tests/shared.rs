@@ -108,6 +108,39 @@ fn the_others_go_on_when_the_runtime_of_the_first_ends() {
     drop(first);
 }
 
+/// Nobody says it again: it is known.
+#[test]
+fn what_is_held_is_taken_up_when_the_runtime_of_the_first_ends() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    };
+    for delta in [false, true] {
+        let (theirs, ours, planes) = (runtime(), runtime(), runtime());
+        let plane = planes.block_on(AdsServer::start()).unwrap();
+        let server = Server::insecure(plane.uri()).delta(delta);
+        plane.set([Resource::cluster("a")]);
+        let first = theirs.block_on(async {
+            let mut mesh = Mesh::to([server.clone()]);
+            mesh.watch(Kind::Cluster, "a");
+            mesh.gets(Kind::Cluster, "a").await;
+            mesh
+        });
+        ours.block_on(async {
+            let mut second = Mesh::to([server]);
+            second.watch(Kind::Cluster, "a");
+            let version = second.gets(Kind::Cluster, "a").await;
+            plane.silent(true);
+            theirs.shutdown_background();
+            assert_eq!(second.gets(Kind::Cluster, "a").await, version);
+            let asks = |plane: &AdsServer| plane.requests().into_iter().find(|it| it.stream == 2);
+            within(plane.until(|plane| asks(plane).is_some())).await;
+            let held = asks(&plane).unwrap().initial_versions.get("a").cloned();
+            assert_eq!(held, delta.then_some(version));
+        });
+        drop(first);
+    }
+}
+
 #[tokio::test]
 async fn an_agent_is_never_asked_by_two_of_a_process() {
     let dir = tempfile::tempdir().unwrap();
@@ -180,4 +213,18 @@ async fn a_task_that_panics_again_and_again_is_begun_again_more_and_more_seldom_
     mesh.unwatch(Kind::Cluster, "panics");
     mesh.watch(Kind::Cluster, "good");
     mesh.gets(Kind::Cluster, "good").await;
+}
+
+/// What it panics by says nothing of what is held.
+#[tokio::test]
+async fn what_is_held_is_taken_up_from_a_task_that_has_panicked() {
+    let plane = AdsServer::start().await.unwrap();
+    plane.set([Resource::cluster("a")]);
+    let mut mesh = Mesh::to([plain(&plane)]);
+    mesh.watch(Kind::Cluster, "a");
+    mesh.gets(Kind::Cluster, "a").await;
+    // In each answer from now on, so that none of them is read to its end.
+    plane.set([Resource::cluster("panics")]);
+    mesh.watch(Kind::Cluster, "panics");
+    mesh.gets(Kind::Cluster, "a").await;
 }
