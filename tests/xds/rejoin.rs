@@ -4,7 +4,7 @@
 
 use std::{fs, sync::mpsc, thread, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tower_mesh::{
     Mesh,
     control::xds::{Bootstrap, Server as Plane, Xds},
@@ -149,7 +149,7 @@ async fn an_older_cache_takes_nothing_back_when_the_stream_is_begun_again() {
     fs::write(&path, &old).unwrap();
     first.end();
     // Longer than a server is waited for that may be away.
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     calls(&mesh, |answer| {
         assert_eq!(answer, "b");
         began.elapsed() > Duration::from_secs(4) && tells(&mesh, "the last good one stays")

@@ -173,7 +173,7 @@ where
             None => {
                 check(&entries, bootstrap)?;
                 let left = Left::default();
-                let entry = self.begin(id, bootstrap, runtime, (decode, &left));
+                let entry = self.begin(id, bootstrap, runtime, decode, &left);
                 let inbox = entry.inbox.clone();
                 entries.push(entry);
                 (inbox, left)
@@ -189,7 +189,8 @@ where
         id: u64,
         bootstrap: &Arc<Bootstrap>,
         runtime: &Handle,
-        (decode, left): (fn(&Bootstrap) -> D, &Left<D::Resource>),
+        decode: fn(&Bootstrap) -> D,
+        left: &Left<D::Resource>,
     ) -> Entry<D> {
         let (sender, inbox) = unbounded_channel();
         let (figures, seed) = (figures::Shared::default(), fastrand::u64(..));
