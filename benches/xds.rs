@@ -11,6 +11,7 @@ mod cpu;
 
 use std::{
     convert::Infallible,
+    env,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, mpsc},
     thread,
@@ -42,18 +43,25 @@ const QUIET: Duration = Duration::from_millis(60);
 const BIG: usize = 10_000;
 
 fn main() {
+    // `pushes`, `clusters`, `starts`; all, if none is named.
+    let only: Vec<String> = env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+    let is_wanted = |part: &str| only.is_empty() || only.iter().any(|it| it == part);
     let world = World::start();
-    for delta in [false, true] {
+    for delta in [false, true].into_iter().filter(|_| is_wanted("pushes")) {
         let protocol = if delta { "delta" } else { "sotw" };
         let (first, changed, replaced) = world.pushes(delta);
         println!("xds.push_10k_us.{protocol} {:.1}", micros(first));
         println!("xds.replace_10k_us.{protocol} {:.1}", micros(replaced));
         println!("xds.change_1_of_10k_us.{protocol} {:.1}", micros(changed));
     }
-    println!("xds.clusters_1k_mb {:.2}", world.clusters(1_000, 10));
-    println!("xds.cold_start_ms {:.2}", world.first_answer(&[world.plane.uri()]) * 1e3);
-    let dead = nobody().to_string();
-    println!("xds.fallback_ms {:.2}", world.first_answer(&[dead, world.plane.uri()]) * 1e3);
+    if is_wanted("clusters") {
+        println!("xds.clusters_1k_mb {:.2}", world.clusters(1_000, 10));
+    }
+    if is_wanted("starts") {
+        println!("xds.cold_start_ms {:.2}", world.first_answer(&[world.plane.uri()]) * 1e3);
+        let dead = nobody().to_string();
+        println!("xds.fallback_ms {:.2}", world.first_answer(&[dead, world.plane.uri()]) * 1e3);
+    }
 }
 
 fn micros(time: Duration) -> f64 {

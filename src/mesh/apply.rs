@@ -99,7 +99,7 @@ impl Inner {
                 state.asking.defined(source, &name);
                 let by = state.services.entry(name.clone()).or_default();
                 if mended || by.get(&source) != Some(&service) {
-                    by.insert(source, *service);
+                    by.insert(source, service);
                     self.compile(state, &name);
                 }
             }

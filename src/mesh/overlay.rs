@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use super::state::Said;
 use crate::{
     config::{
         Cluster, ConfigError, ConfigErrors, Filter, FilterOverride, Overlay, Policy, RouteOrder,
@@ -165,7 +166,7 @@ fn valid(name: &str, cluster: &Cluster, with_security: bool) -> Result<(), Confi
 }
 
 /// What several sources make of a service.
-pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidService {
+pub(super) fn services(name: &str, said: &Said<Service>) -> LaidService {
     let mut laid = LaidService {
         service: Service::default(),
         filtered_by: Vec::new(),
@@ -176,7 +177,7 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
     };
     let service = &mut laid.service;
     if let [(source, only)] = said.iter().collect::<Vec<_>>()[..] {
-        *service = Service { policy: Policy::default(), ..only.clone() };
+        *service = Service { policy: Policy::default(), ..Service::clone(only) };
         laid.filtered_by = vec![*source; only.filters.len()];
         laid.overridden_by = Some(*source);
         return laid;
@@ -331,7 +332,7 @@ pub(super) struct LostRules {
 
 /// The first of them. Their routes are one choice, and rules are made for theirs: nobody can tell
 /// which calls of other routes they deny.
-pub(super) fn lost_rules(name: &str, said: &BTreeMap<SourceId, Service>) -> Option<LostRules> {
+pub(super) fn lost_rules(name: &str, said: &Said<Service>) -> Option<LostRules> {
     if said.len() < 2 {
         return None;
     }

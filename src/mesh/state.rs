@@ -25,10 +25,14 @@ use crate::{
     observe::Hub,
 };
 
+/// What each source says of one thing. Boxed: a node of a map has room for eleven, and there is one source as a
+/// rule.
+pub(super) type Said<T> = BTreeMap<SourceId, Box<T>>;
+
 /// The words of every source, by name.
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) services: BTreeMap<String, BTreeMap<SourceId, config::Service>>,
+    pub(super) services: BTreeMap<String, Said<config::Service>>,
     pub(super) clusters: HashMap<String, Entry>,
     /// The clusters that each compiled service names.
     pub(super) named: BTreeMap<String, BTreeSet<String>>,
@@ -71,7 +75,7 @@ pub(super) struct Entry {
     /// What the code says of how it is secured.
     code: Option<config::ClusterSecurity>,
     /// The settings of each source, without endpoints; of each field the first that says it decides.
-    pub(super) settings: BTreeMap<SourceId, config::Cluster>,
+    pub(super) settings: Said<config::Cluster>,
     /// The services that name it.
     pub(super) users: BTreeSet<String>,
     /// The clusters that it takes over from.
@@ -318,7 +322,7 @@ impl Entry {
 
     /// The settings of each source, in their order.
     pub(super) fn said(&self) -> impl Iterator<Item = (SourceId, &config::Cluster)> {
-        self.settings.iter().map(|(source, settings)| (*source, settings))
+        self.settings.iter().map(|(source, settings)| (*source, &**settings))
     }
 
     /// The discovery that the first source asks for which says anything of it, and whose it is.
@@ -337,10 +341,10 @@ impl Entry {
             let specs = self.cell.core.load().balancer.specs();
             self.listed.replace(first, specs);
         }
-        if self.settings.get(&source) == Some(&settings) {
+        if self.settings.get(&source).is_some_and(|known| **known == settings) {
             return false;
         }
-        self.settings.insert(source, settings);
+        self.settings.insert(source, Box::new(settings));
         self.cell.define(true);
         true
     }

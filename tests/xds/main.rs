@@ -27,10 +27,10 @@ mod keepalive;
 mod load_reports;
 #[cfg(feature = "xds")]
 mod names;
-#[cfg(all(feature = "xds", feature = "tls-aws-lc-rs"))]
-mod secrets;
 #[cfg(feature = "xds")]
 mod rejoin;
+#[cfg(all(feature = "xds", feature = "tls-aws-lc-rs"))]
+mod secrets;
 #[cfg(feature = "xds")]
 mod starts;
 #[cfg(feature = "xds")]

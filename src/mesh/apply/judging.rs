@@ -73,8 +73,8 @@ impl Inner {
         let mut all = vec![(alone, cluster.security.clone())];
         if others.values().any(|it| it.security.is_some()) {
             // Nor beside what another source says of its security.
-            others.insert(source, cluster.clone());
-            let said = others.iter().map(|(source, it)| (*source, it));
+            others.insert(source, Box::new(cluster.clone()));
+            let said = others.iter().map(|(source, it)| (*source, &**it));
             let merged = overlay::clusters(name, code(), said).merged;
             all.push((merged, others.values().find_map(|it| it.security.clone())));
         }

@@ -1,12 +1,14 @@
 //! What the code says of the cluster of a service's name, where calls of that service go elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{lines, mirror_of, routes_of};
 use crate::{
     config::{Filter, Service},
-    discover::SourceId,
-    mesh::{overlay, state::State},
+    mesh::{
+        overlay,
+        state::{Said, State},
+    },
 };
 
 /// Where calls of a service, or copies of them, go.
@@ -47,7 +49,7 @@ impl State {
 }
 
 impl Ways {
-    fn of(name: &str, said: &BTreeMap<SourceId, Service>) -> Self {
+    fn of(name: &str, said: &Said<Service>) -> Self {
         let service = overlay::services(name, said).service;
         let routes = routes_of(&service, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);

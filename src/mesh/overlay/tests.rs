@@ -171,7 +171,7 @@ fn the_routes_of_a_service_are_of_one_source_and_its_policies_of_all() {
     third.routes = vec![route("third"), route("other")];
     third.policy.idle_timeout = Some(SECOND);
     let said = [first, second, third].into_iter().enumerate();
-    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), it)).collect());
+    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), Box::new(it))).collect());
     assert_eq!(laid.routed_by, Some(SourceId::new(1)));
     let names: Vec<_> = laid.service.routes.iter().map(|it| it.name.as_deref().unwrap()).collect();
     assert_eq!((names, laid.service.order), (vec!["second"], RouteOrder::Specificity));
@@ -187,7 +187,7 @@ fn nobody_takes_back_what_another_refuses() {
     first.filters = vec![edit()];
     second.filters = vec![edit(), authorize()];
     let said = [first, second].into_iter().enumerate();
-    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), it)).collect());
+    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), Box::new(it))).collect());
     assert_eq!(laid.service.filters, [edit(), authorize()]);
 }
 
@@ -205,7 +205,7 @@ fn filters_that_do_not_fit_the_routes_of_another_are_left_out() {
     route.filters = vec![rewrite()];
     second.routes = vec![route];
     let said = [first, second].into_iter().enumerate();
-    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), it)).collect());
+    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), Box::new(it))).collect());
     assert!(laid.service.filters.is_empty());
     let [LeftOut { whose, error }] = &*laid.left_out else { panic!("{:?}", laid.left_out) };
     assert_eq!(*whose, source(0));
@@ -233,7 +233,7 @@ fn a_rewrite_that_does_not_fit_the_routes_of_another_takes_no_limit_with_it() {
     second.routes = vec![route];
     third.filters = vec![limit(), authorize()];
     let said = [first, second, third].into_iter().enumerate();
-    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), it)).collect());
+    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), Box::new(it))).collect());
     assert_eq!(laid.service.filters, [edit(), limit(), authorize(), edit(), authorize()]);
     assert_eq!(laid.filtered_by, [0, 0, 0, 0, 2].map(SourceId::new));
     assert_eq!(laid.left_out.len(), 1, "{:?}", laid.left_out);
@@ -332,7 +332,7 @@ fn changes_to_filters_that_another_source_hides_are_left_out_but_for_rules() {
     routes.routes = vec![route];
     routes.validate("a").unwrap();
     let said = [filters, routes].into_iter().enumerate();
-    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), it)).collect());
+    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), Box::new(it))).collect());
     assert_eq!(laid.service.filters, [named("edit", edit()), named("rules", rules())]);
     let route = &laid.service.routes[0];
     assert_eq!(route.overrides.keys().collect::<Vec<_>>(), ["rules"]);
