@@ -204,7 +204,8 @@ impl Core {
         let protector = Arc::clone(&context.protector);
         let balancer = Arc::new(Balancer::<Node>::new(&config, context, epoch));
         balancer.context().breakers.set(config.breakers.as_ref());
-        let (breaker, gate) = (breaker(&config, None), Gate::of(&config, None));
+        let breaker = breaker(&config, None);
+        let gate = Gate::of(&config, &balancer.context().meter, None);
         let shares = Shares::of(config.breakers.as_ref(), None);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         Self {
@@ -225,7 +226,8 @@ impl Core {
     /// With the count of attempts in flight of what it replaces.
     pub(crate) fn counting_on(mut self, before: &Self) -> Self {
         self.breaker = breaker(&self.config, before.breaker.as_ref());
-        self.gate = Gate::of(&self.config, before.gate.as_ref());
+        let meter = &self.balancer.context().meter;
+        self.gate = Gate::of(&self.config, meter, before.gate.as_ref());
         self.shares = Shares::of(self.config.breakers.as_ref(), before.shares.as_ref());
         self
     }
@@ -236,7 +238,7 @@ impl Core {
         let balancer = Arc::clone(&self.balancer);
         balancer.context().breakers.set(config.breakers.as_ref());
         let breaker = breaker(&config, self.breaker.as_ref());
-        let gate = Gate::of(&config, self.gate.as_ref());
+        let gate = Gate::of(&config, &balancer.context().meter, self.gate.as_ref());
         let shares = Shares::of(config.breakers.as_ref(), self.shares.as_ref());
         let protector = Arc::clone(&self.protector);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, CallPriority},
+    observe::ClusterMeter,
     resilience::{
         drops::Drops,
         limit::{Limiter, Name, What},
@@ -12,7 +13,7 @@ use crate::{
     },
 };
 
-/// The counts in it live as long as what they count is asked for.
+/// The counts in it live as long as what they count is asked for; those of drops as long as the cluster.
 #[derive(Debug)]
 pub(crate) struct Gate {
     /// Attempts in flight of calls of high priority.
@@ -23,7 +24,11 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// What a cluster asks for; what `kept` has counted goes on.
-    pub(crate) fn of(config: &config::Cluster, kept: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+    pub(crate) fn of(
+        config: &config::Cluster,
+        meter: &ClusterMeter,
+        kept: Option<&Arc<Self>>,
+    ) -> Option<Arc<Self>> {
         let breakers = config.breakers.as_ref();
         // A share of what is in flight needs the count, too.
         let counted = |high: &config::Thresholds| high.retry_budget.as_ref().map(|_| u32::MAX);
@@ -36,7 +41,14 @@ impl Gate {
         });
         let queue = config.queue.as_ref();
         let queue = queue.map(|it| Queue::resized(kept.and_then(|kept| kept.queue.as_ref()), it));
-        let drops = Drops::new(&config.drops, kept.map(|kept| &kept.drops));
+        let drops = if config.drops.is_empty() {
+            Drops::default()
+        } else {
+            let mut counts = meter.drops();
+            let drops = Drops::new(&config.drops, |category| counts.of(category));
+            counts.tidy();
+            drops
+        };
         let is_there = high.is_some() || queue.is_some() || !drops.is_empty();
         is_there.then(|| Arc::new(Self { high, drops, queue }))
     }

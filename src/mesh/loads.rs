@@ -1,9 +1,6 @@
 //! What a cluster counts for a control plane that balances by it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use http::HeaderMap;
 
@@ -13,7 +10,7 @@ use crate::{
         Spec,
         report::{self, Report},
     },
-    core::{At, Epoch, Instant, Load, Loads, Refusal},
+    core::{At, Epoch, Instant, Load, Loads},
     observe::Tally,
 };
 
@@ -21,14 +18,6 @@ use crate::{
 pub(super) struct ClusterLoads {
     cluster: Arc<Cluster>,
     epoch: Epoch,
-    told: Mutex<Told>,
-}
-
-/// What was told of its drops.
-#[derive(Default)]
-struct Told {
-    drops: BTreeMap<Arc<str>, u64>,
-    refused: u64,
 }
 
 /// Where an endpoint is.
@@ -99,36 +88,13 @@ impl Inner {
     pub(super) fn loads_of(&self, cluster: &str) -> Option<Arc<dyn Loads>> {
         let state = self.state();
         let cluster = Arc::clone(&state.clusters.get(&*cluster.to_ascii_lowercase())?.cell);
-        let loads = ClusterLoads { cluster, epoch: self.epoch, told: Mutex::default() };
         // What was dropped before is told to nobody.
-        drop(loads.dropped());
-        Some(Arc::new(loads))
+        cluster.meter.await_loads();
+        Some(Arc::new(ClusterLoads { cluster, epoch: self.epoch }))
     }
 }
 
 // === impl ClusterLoads ===
-
-impl ClusterLoads {
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What has been dropped since that was last told.
-    fn dropped(&self) -> (BTreeMap<Arc<str>, u64>, u64) {
-        let (core, mut told) = (self.cluster.core.load(), self.told());
-        let mut drops = BTreeMap::new();
-        for (category, count) in core.gate.iter().flat_map(|gate| gate.drops.counts()) {
-            let before = told.drops.insert(Arc::clone(category), count).unwrap_or_default();
-            if let more @ 1.. = count.saturating_sub(before) {
-                drops.insert(Arc::clone(category), more);
-            }
-        }
-        //= gRFC A32: what a limit of the cluster refuses is dropped without a category
-        let refused = self.cluster.meter.count_of(Refusal::MaxRequests);
-        let before = std::mem::replace(&mut told.refused, refused);
-        (drops, refused.saturating_sub(before))
-    }
-}
 
 impl Loads for ClusterLoads {
     fn id(&self) -> usize {
@@ -156,7 +122,7 @@ impl Loads for ClusterLoads {
             endpoint.attempts.in_progress = active.remove(&*endpoint.address).unwrap_or_default();
         }
         endpoints.retain(|endpoint| !endpoint.is_nothing());
-        let (drops, dropped) = self.dropped();
+        let (drops, dropped) = self.cluster.meter.take_drops();
         Load { endpoints, drops, dropped }
     }
 }

@@ -193,6 +193,7 @@ impl View {
             | Metric::Suspected
             | Metric::Marked
             | Metric::AttemptsRefused
+            | Metric::Drops
             | Metric::Checks
             | Metric::Weights
             | Metric::WeightFallbacks
@@ -207,7 +208,7 @@ impl View {
                     cluster.meter.collect(metric, &mut samples);
                 }
             }
-            Metric::Drops | Metric::BreakerTaken | Metric::BreakerLimit | Metric::QueueLength => {
+            Metric::BreakerTaken | Metric::BreakerLimit | Metric::QueueLength => {
                 for cluster in &self.clusters {
                     limits(cluster, metric, &mut samples);
                 }
@@ -348,13 +349,6 @@ fn limits(cluster: &Cluster, metric: Metric, samples: &mut Vec<MetricSample>) {
     let name = || -> Label { ("mesh.cluster", (&cluster.name).into()) };
     let level = |it: u32| MetricValue::Level(i64::from(it));
     match metric {
-        Metric::Drops => {
-            let gate = core.gate.iter();
-            for (category, count) in gate.flat_map(|gate| gate.drops.counts()) {
-                let labels = vec![name(), ("mesh.drop.category", category.into())];
-                samples.push(MetricSample::new(labels, MetricValue::Count(count)));
-            }
-        }
         Metric::QueueLength => {
             let queue = core.gate.as_ref().and_then(|gate| gate.queue.as_ref());
             samples.extend(queue.map(|it| MetricSample::new(vec![name()], level(it.waiting()))));

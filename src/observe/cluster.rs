@@ -1,5 +1,8 @@
 //! What is counted of the attempts on a cluster, of its endpoints and of its connections.
 
+#[cfg(feature = "xds")]
+mod reported;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -10,6 +13,7 @@ use std::{
 };
 
 use super::{
+    drops::DropCounts,
     durations::{Durations, Sink},
     end::{End, Key, Verb},
     family::{Label, Metric, server},
@@ -40,6 +44,8 @@ pub(crate) struct ClusterMeter {
     closed: [AtomicU64; DisconnectReason::ALL.len()],
     /// Attempts that were not made, by why.
     refused: [AtomicU64; Refusal::ALL.len()],
+    /// Locked when the cluster's categories of drops change, and to read.
+    drops: Mutex<DropCounts>,
     #[cfg(feature = "orca")]
     weights: super::weights::Weights,
     /// Locked when an endpoint is picked for the first time, when one is gone, and to read.
@@ -131,6 +137,7 @@ impl ClusterMeter {
             checks: Default::default(),
             closed: Default::default(),
             refused: Default::default(),
+            drops: Mutex::default(),
             #[cfg(feature = "orca")]
             weights: Default::default(),
             members: Mutex::default(),
@@ -232,6 +239,11 @@ impl ClusterMeter {
     /// An attempt was refused before it was made.
     pub(crate) fn refused(&self, why: Refusal) {
         self.refused[why.index()].fetch_add(1, Relaxed);
+    }
+
+    /// What its categories of drops have dropped.
+    pub(crate) fn drops(&self) -> MutexGuard<'_, DropCounts> {
+        self.drops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An active check has passed.
@@ -390,6 +402,13 @@ impl ClusterMeter {
                     count(counted, Some(("mesh.refusal", why.code())));
                 }
             }
+            Metric::Drops => {
+                for (category, count) in self.drops().all() {
+                    let mut labels = self.labels();
+                    labels.push(("mesh.drop.category", category.into()));
+                    samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                }
+            }
             Metric::Checks => {
                 for (counted, result) in self.checks.iter().zip(["failed", "passed"]) {
                     count(counted, Some(("mesh.result", result)));
@@ -409,34 +428,6 @@ impl ClusterMeter {
     pub(crate) fn sizes(&self) -> (usize, usize) {
         let members = self.members();
         (members.here.len(), members.gone.len())
-    }
-}
-
-// === impl ClusterMeter: for control planes ===
-
-#[cfg(feature = "xds")]
-impl ClusterMeter {
-    /// Counts for a control plane from now on, of every endpoint that there is and will be.
-    pub(crate) fn begin_loads(&self, metrics: &Arc<Vec<String>>) {
-        let Members { here, loads, .. } = &mut *self.members();
-        loads.begin(metrics, here.values());
-    }
-
-    /// No control plane asks any more.
-    pub(crate) fn end_loads(&self) {
-        let Members { here, loads, .. } = &mut *self.members();
-        loads.end(here.values());
-    }
-
-    /// What is new since they were last taken, of those that are here and of those that are gone.
-    pub(crate) fn take_loads(&self) -> Vec<crate::core::EndpointLoad> {
-        let Members { here, loads, .. } = &mut *self.members();
-        loads.take(here.values())
-    }
-
-    /// How many attempts were refused for this reason.
-    pub(crate) fn count_of(&self, why: Refusal) -> u64 {
-        self.refused[why.index()].load(Relaxed)
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod calls;
 mod cluster;
+mod drops;
 mod durations;
 mod end;
 mod family;

@@ -56,7 +56,7 @@ impl DropLayer {
     /// A category without a name or with that of another, and a share that is out of its range.
     pub fn new(drops: &[DropOverload]) -> Result<Self, ConfigErrors> {
         DropOverload::validate(drops)?;
-        let (drops, random) = (Drops::new(drops, None), Random::default());
+        let (drops, random) = (Drops::new(drops, |_| Arc::default()), Random::default());
         Ok(Self { shared: Arc::new(Shared { drops, random }) })
     }
 

@@ -50,16 +50,15 @@ struct Drop {
 // === impl Drops ===
 
 impl Drops {
-    /// Those that are said; the counts go on of categories that `kept` has.
-    pub(crate) fn new(said: &[DropOverload], kept: Option<&Self>) -> Self {
+    /// Those that are said; what each drops is added to its `count`.
+    pub(crate) fn new(
+        said: &[DropOverload],
+        mut count: impl FnMut(&Arc<str>) -> Arc<AtomicU64>,
+    ) -> Self {
         let drops = said.iter().map(|said| {
-            let known = kept.into_iter().flat_map(|kept| &kept.0);
-            let known = known.into_iter().find(|known| *known.category == *said.category);
-            Drop {
-                category: said.category.as_str().into(),
-                percent: said.percent,
-                dropped: known.map(|known| Arc::clone(&known.dropped)).unwrap_or_default(),
-            }
+            let category: Arc<str> = said.category.as_str().into();
+            let dropped = count(&category);
+            Drop { category, percent: said.percent, dropped }
         });
         Self(drops.collect())
     }
@@ -106,8 +105,8 @@ mod tests {
 
     #[test]
     fn each_category_drops_its_share_of_what_those_before_it_let_through() {
-        let drops =
-            Drops::new(&[said("lb", 50.0), said("throttle", 20.0), said("none", 0.0)], None);
+        let all = [said("lb", 50.0), said("throttle", 20.0), said("none", 0.0)];
+        let drops = Drops::new(&all, |_| Arc::default());
         let random = Random::seeded(3);
         let through = (0..20_000).filter(|_| drops.take(&random).is_none()).count();
         assert!((through as f64 / 20_000.0 - 0.4).abs() < 0.02, "{through}");
@@ -120,8 +119,9 @@ mod tests {
     #[test]
     fn all_or_nothing() {
         let random = Random::seeded(1);
-        let all = Drops::new(&[said("all", 100.0)], None);
-        let none = Drops::new(&[said("all", 0.0)], Some(&all));
+        let count: Arc<AtomicU64> = Arc::default();
+        let all = Drops::new(&[said("all", 100.0)], |_| Arc::clone(&count));
+        let none = Drops::new(&[said("all", 0.0)], |_| Arc::clone(&count));
         assert!((0..1_000).all(|_| all.take(&random).is_some() && none.take(&random).is_none()));
         // Its count went on.
         assert_eq!(none.counts().next().unwrap().1, 1_000);

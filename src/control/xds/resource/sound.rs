@@ -254,7 +254,7 @@ fn limits(cluster: &Model) {
 
 /// A share of the calls is dropped, all or none where that is what is said.
 fn drops(said: &[DropOverload], seed: u64) {
-    let (drops, random) = (Drops::new(said, None), Random::seeded(seed));
+    let (drops, random) = (Drops::new(said, |_| Arc::default()), Random::seeded(seed));
     let dropped = (0..64).filter(|_| drops.take(&random).is_some()).count();
     assert!(dropped == 0 || said.iter().any(|it| it.percent > 0.0), "{said:?}");
     assert!(dropped == 64 || said.iter().all(|it| it.percent < 100.0), "{said:?}");
