@@ -381,6 +381,21 @@ async fn only_what_the_server_asks_for_is_told_and_only_of_what_says_so() {
     drop(mesh);
 }
 
+/// As one of tens of thousands of clusters does: what gRPC's libraries read by themselves are 4 MiB.
+#[tokio::test]
+async fn a_server_is_heard_that_asks_for_more_clusters_than_fit_4_mib() {
+    let a = server().await;
+    let plane = plane([cluster("c", "", &[]), endpoints("c", &[("z1", &a)], 0)]).await;
+    let others = (0..60).map(|number| format!("{number}-{}", "x".repeat(100_000)));
+    plane.ask_loads(LoadsAsked::of(others.chain(["c".to_owned()]), EVERY));
+    let mesh = mesh(&plane, "lrs-large");
+    let client = mesh.client("users").unwrap();
+    patience(fetch(&client, get("/"))).await.unwrap();
+    until(&plane, |plane| total(plane, "c").0 == 1).await;
+    assert_eq!(plane.load_reports().iter().map(|it| it.stream).max(), Some(1));
+    drop(mesh);
+}
+
 #[tokio::test]
 async fn without_such_a_cluster_no_stream_is_opened() {
     let a = server().await;

@@ -224,6 +224,8 @@ impl<D: Decode> Client<D> {
             good.cached.is_none() && good.version == version && good.value == value
         });
         self.changes += u64::from(!is_kept);
+        let is_elsewhere = entry.good.as_ref().is_none_or(|good| good.server != server);
+        self.origins += u64::from(kind == Kind::Cluster && is_elsewhere);
         self.stock.forget(kind, name);
         let (cached, since) = (None, Since::Nothing);
         entry.good = Some(Good { resource, version, value, server, at: now, cached, since });

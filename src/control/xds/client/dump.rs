@@ -151,6 +151,12 @@ impl<D: Decode> Client<D> {
         Some(self.entries[kind as usize].get(&canonical)?.good.as_ref()?.server)
     }
 
+    /// It becomes more whenever [`server_of`](Self::server_of) becomes another one for any cluster; the rest of
+    /// what servers say leaves it as it is.
+    pub(crate) fn origins(&self) -> u64 {
+        self.origins
+    }
+
     /// As whom servers are asked.
     pub(crate) fn node(&self) -> &Node {
         &self.node

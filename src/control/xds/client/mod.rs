@@ -160,6 +160,8 @@ pub(crate) struct Client<D: Decode> {
     stock: Stock,
     /// How often what is to be kept for a later process has changed.
     changes: u64,
+    /// How often a cluster has come from another server than what was held of it, or anew.
+    origins: u64,
     tell: VecDeque<Action<D::Resource>>,
 }
 
@@ -196,6 +198,7 @@ impl<D: Decode> Client<D> {
             expiring: BTreeSet::new(),
             stock: Stock::default(),
             changes: 0,
+            origins: 0,
             tell: VecDeque::new(),
         }
     }

@@ -289,6 +289,7 @@ impl<D: Decode> Client<D> {
                 entry.good =
                     Some(Good { resource, version, value, server, at: now, cached, since });
                 entry.trouble = None;
+                self.origins += u64::from(kind == Kind::Cluster);
                 cause
             }
             Err(reason) => {

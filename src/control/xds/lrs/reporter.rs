@@ -50,6 +50,7 @@ pub(crate) struct Reporter {
     /// Whether there is a cluster to report.
     is_wanted: bool,
     link: Link,
+    /// The number of its last stream.
     stream: u64,
     backoff: Backoff,
     not_before: Option<Instant>,
@@ -185,37 +186,41 @@ impl Reporter {
         }
     }
 
-    /// What a cluster that is gone has counted since then. What a server does not ask for is told to nobody.
+    /// What a cluster that is gone has counted since then in this mesh. What a server does not ask for is told to
+    /// nobody.
     /// How many are held has a bound, and while nobody has said what he asks for, a smaller one.
-    pub(crate) fn add(&mut self, key: Key, since: Instant, load: Load) {
+    pub(crate) fn add(&mut self, key: Key, mesh: u64, since: Instant, load: Load) {
         let most = if self.is_asked() { MOST_GONE } else { MOST_HELD };
         if self.is_asked() && !self.asks(&key.cluster)
             || self.held.len() >= most && !self.held.contains_key(&key)
         {
             return;
         }
-        self.count(key, since, load);
+        self.count(key, mesh, since, load);
     }
 
-    /// What a cluster has counted since then, for the report that is due.
-    pub(crate) fn add_due(&mut self, key: Key, since: Instant, load: Load) {
+    /// What a cluster has counted since then in this mesh, for the report that is due.
+    pub(crate) fn add_due(&mut self, key: Key, mesh: u64, since: Instant, load: Load) {
         if self.asks(&key.cluster) {
-            self.count(key, since, load);
+            self.count(key, mesh, since, load);
         }
     }
 
-    fn count(&mut self, key: Key, since: Instant, load: Load) {
+    fn count(&mut self, key: Key, mesh: u64, since: Instant, load: Load) {
         let Load { endpoints, drops, dropped } = &load;
-        if endpoints.is_empty() && drops.is_empty() && *dropped == 0 {
+        let is_nothing = endpoints.is_empty() && drops.is_empty() && *dropped == 0;
+        // It tells that nothing is in progress any more of what was before.
+        if is_nothing && !self.held.contains_key(&key) {
             return;
         }
         let held = self.held.entry(key).or_insert_with(|| Held { since, sums: Sums::default() });
         held.since = held.since.min(since);
-        held.sums.add(load);
+        held.sums.add(mesh, load);
     }
 
-    /// What to do now.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<Act> {
+    /// What to do now. `last` is the number of the stream that was opened last, by whichever reporter: none
+    /// is given twice, so that what comes late of one is not taken for another's.
+    pub(crate) fn next(&mut self, now: Instant, last: &mut u64) -> Option<Act> {
         let stream = self.stream;
         match &mut self.link {
             Link::Closed => {
@@ -223,7 +228,8 @@ impl Reporter {
                     return None;
                 }
                 self.link = Link::Opening;
-                self.stream += 1;
+                *last += 1;
+                self.stream = *last;
                 Some(Act::Open { stream: self.stream })
             }
             Link::Opening | Link::Open { .. } if !self.is_wanted => self.leave(now),

@@ -74,6 +74,8 @@ struct Seen {
     stream: Option<(u64, bool)>,
     /// The number of the last one.
     last: u64,
+    /// The same, as the reporters have it.
+    given: u64,
     is_greeted: bool,
     /// What it wants, said on this stream.
     asked: Option<LoadStatsResponse>,
@@ -88,7 +90,7 @@ impl Seen {
     fn act(&mut self, reporter: &mut Reporter, now: Instant) {
         for step in 0.. {
             assert!(step < 16, "it never ends");
-            match reporter.next(now) {
+            match reporter.next(now, &mut self.given) {
                 None => break,
                 Some(Act::Open { stream }) => {
                     assert_eq!(self.stream, None, "there is a stream already");
@@ -202,8 +204,8 @@ fn count(
     let issued: u64 = load.endpoints.iter().map(|it| it.attempts.issued).sum();
     *seen.counted.entry(cluster.to_owned()).or_default() += issued;
     if is_gone {
-        reporter.add(key, since, load);
+        reporter.add(key, 0, since, load);
     } else {
-        reporter.add_due(key, since, load);
+        reporter.add_due(key, 0, since, load);
     }
 }

@@ -15,6 +15,8 @@ use crate::core::{At, Attempts, EndpointLoad, Load};
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     localities: BTreeMap<At, OfLocality>,
+    /// What is in progress, by mesh: what one has said later is true of it in the place of what it said before.
+    levels: BTreeMap<u64, Levels>,
     drops: BTreeMap<Arc<str>, u64>,
     dropped: u64,
 }
@@ -26,6 +28,9 @@ struct OfLocality {
     endpoints: BTreeMap<Arc<str>, (Attempts, Metrics)>,
 }
 
+/// Attempts in progress, by endpoint; there is no 0.
+type Levels = Vec<(At, Arc<str>, u64)>;
+
 /// How many answers had a metric, and the sum of its values.
 type Metrics = BTreeMap<Arc<str>, (u64, f64)>;
 
@@ -35,18 +40,21 @@ const MOST_ENDPOINTS: usize = 4096;
 // === impl Sums ===
 
 impl Sums {
-    pub(super) fn add(&mut self, load: Load) {
-        for EndpointLoad { at, address, attempts, metrics } in load.endpoints {
-            let locality = self.localities.entry(at).or_default();
-            locality.attempts += attempts;
-            add_all(&mut locality.metrics, &metrics);
-            // One without an address is the sum of those that cannot be kept apart.
-            let is_kept = locality.endpoints.len() < MOST_ENDPOINTS
-                || locality.endpoints.contains_key(&address);
-            let address = if is_kept { address } else { Arc::from("") };
-            let endpoint = locality.endpoints.entry(address).or_default();
-            endpoint.0 += attempts;
-            add_all(&mut endpoint.1, &metrics);
+    /// Adds what this mesh has counted since it was last added.
+    pub(super) fn add(&mut self, mesh: u64, load: Load) {
+        let mut levels = Levels::new();
+        for mut endpoint in load.endpoints {
+            if let level @ 1.. = std::mem::take(&mut endpoint.attempts.in_progress) {
+                levels.push((endpoint.at.clone(), Arc::clone(&endpoint.address), level));
+            }
+            if !endpoint.is_nothing() {
+                self.localities.entry(endpoint.at.clone()).or_default().add(endpoint);
+            }
+        }
+        if levels.is_empty() {
+            self.levels.remove(&mesh);
+        } else {
+            self.levels.insert(mesh, levels);
         }
         for (category, count) in load.drops {
             let known = self.drops.entry(category).or_default();
@@ -56,11 +64,17 @@ impl Sums {
     }
 
     pub(super) fn is_nothing(&self) -> bool {
-        self.localities.is_empty() && self.drops.is_empty() && self.dropped == 0
+        let Self { localities, levels, drops, dropped } = self;
+        localities.is_empty() && levels.is_empty() && drops.is_empty() && *dropped == 0
     }
 
     /// Fills the message of a cluster.
-    pub(super) fn into_stats(self, stats: ClusterStats, per_endpoint: bool) -> ClusterStats {
+    pub(super) fn into_stats(mut self, stats: ClusterStats, per_endpoint: bool) -> ClusterStats {
+        for (at, address, in_progress) in self.levels.into_values().flatten() {
+            let attempts = Attempts { in_progress, ..Attempts::default() };
+            let locality = self.localities.entry(at.clone()).or_default();
+            locality.add(EndpointLoad { at, address, attempts, metrics: BTreeMap::new() });
+        }
         let dropped = self.drops.values().fold(self.dropped, |sum, one| sum.saturating_add(*one));
         let localities = self.localities.into_iter();
         let drops = self.drops.into_iter();
@@ -90,6 +104,18 @@ fn add_all(to: &mut Metrics, more: &Metrics) {
 // === impl OfLocality ===
 
 impl OfLocality {
+    fn add(&mut self, EndpointLoad { address, attempts, metrics, .. }: EndpointLoad) {
+        self.attempts += attempts;
+        add_all(&mut self.metrics, &metrics);
+        // One without an address is the sum of those that cannot be kept apart.
+        let is_kept =
+            self.endpoints.len() < MOST_ENDPOINTS || self.endpoints.contains_key(&address);
+        let address = if is_kept { address } else { Arc::from("") };
+        let endpoint = self.endpoints.entry(address).or_default();
+        endpoint.0 += attempts;
+        add_all(&mut endpoint.1, &metrics);
+    }
+
     fn into_stats(mut self, at: At, per_endpoint: bool) -> UpstreamLocalityStats {
         // These have fields of their own (gRFC A85).
         let mut unnamed = |name: &str| {

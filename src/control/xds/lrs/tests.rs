@@ -36,6 +36,8 @@ struct Bed {
     now: Instant,
     random: Random,
     reporter: Reporter,
+    /// The number of the last stream.
+    last: u64,
 }
 
 impl Bed {
@@ -43,11 +45,11 @@ impl Bed {
         let node = Node { id: "n".to_owned(), ..Node::default() };
         let mut reporter = Reporter::new(node);
         reporter.want(true);
-        Self { now: Instant::now(), random: Random::seeded(1), reporter }
+        Self { now: Instant::now(), random: Random::seeded(1), reporter, last: 0 }
     }
 
     fn next(&mut self) -> Option<Act> {
-        self.reporter.next(self.now)
+        self.reporter.next(self.now, &mut self.last)
     }
 
     fn open(&mut self) -> u64 {
@@ -73,7 +75,7 @@ impl Bed {
     }
 
     fn add(&mut self, name: &str, since: Instant, load: Load) {
-        self.reporter.add(key(name), since, load);
+        self.reporter.add(key(name), 0, since, load);
     }
 }
 
@@ -224,6 +226,51 @@ fn endpoints_are_told_apart_where_that_is_asked_for_and_metrics_have_their_place
     assert_eq!((named.len(), named[0].num_requests_finished_with_metric), (1, 3));
 }
 
+/// What is in progress is a level: that of now, not the sum of all that were read.
+#[test]
+fn what_is_in_progress_is_not_told_twice_of_a_cluster_that_goes_and_comes_back() {
+    let mut bed = Bed::new();
+    let (since, stream) = (bed.now, bed.open());
+    let wish = LoadStatsResponse { report_endpoint_granularity: true, ..answer(1, &[]) };
+    bed.reporter.received(bed.now, stream, wish);
+    let busy = |address: &str, in_progress: u64| {
+        let mut load = load("z", address, 1);
+        load.endpoints[0].attempts.in_progress = in_progress;
+        load
+    };
+    let (ours, theirs) = (1, 2);
+    let mut report = |gone: Vec<(u64, Load)>, due: Vec<(u64, Load)>| {
+        for (mesh, load) in gone {
+            bed.reporter.add(key("c"), mesh, since, load);
+        }
+        bed.pass(1);
+        for (mesh, load) in due {
+            bed.reporter.add_due(key("c"), mesh, since, load);
+        }
+        let stats = bed.sent().cluster_stats;
+        stats.into_iter().flat_map(|it| it.upstream_locality_stats).collect::<Vec<_>>()
+    };
+    // It was gone twice, and is there again; and another mesh has such a cluster, too.
+    let gone = vec![(ours, busy("a:1", 5)), (ours, busy("a:1", 4))];
+    let told = report(gone, vec![(ours, busy("a:1", 2)), (theirs, busy("a:1", 3))]);
+    let [locality] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((locality.total_requests_in_progress, locality.total_issued_requests), (5, 4));
+    let [endpoint] = locality.upstream_endpoint_stats.as_slice() else { panic!("{locality:?}") };
+    assert_eq!((endpoint.total_requests_in_progress, endpoint.total_issued_requests), (5, 4));
+    // What was in progress has ended, or is at another endpoint.
+    let told = report(vec![(ours, busy("a:1", 5))], vec![(ours, Load::default())]);
+    assert_eq!((told[0].total_requests_in_progress, told[0].total_issued_requests), (0, 1));
+    let told = report(vec![(ours, busy("a:1", 5))], vec![(ours, busy("b:1", 1))]);
+    assert_eq!((told[0].total_requests_in_progress, told[0].total_issued_requests), (1, 2));
+    // Of one that stays away it is the last word; nothing else is told of it.
+    let mut idle = busy("a:1", 5);
+    (idle.endpoints[0].attempts.issued, idle.endpoints[0].attempts.ok) = (0, 0);
+    idle.endpoints[0].metrics.clear();
+    let told = report(vec![(ours, idle.clone())], vec![]);
+    assert_eq!((told[0].total_requests_in_progress, told[0].total_issued_requests), (5, 0));
+    assert_eq!(report(vec![(ours, idle)], vec![(ours, Load::default())]), []);
+}
+
 /// Clusters come and go with each release; what nobody asks for does not pile up.
 #[test]
 fn what_is_not_asked_for_is_not_held() {
@@ -273,8 +320,8 @@ fn all_clusters_are_told_of_however_many_they_are() {
     }
     bed.pass(10);
     for at in 0..3000 {
-        bed.reporter.add_due(key(&format!("idle-{at}")), since, Load::default());
-        bed.reporter.add_due(key(&format!("live-{at}")), since, load("a", "1", 1));
+        bed.reporter.add_due(key(&format!("idle-{at}")), 0, since, Load::default());
+        bed.reporter.add_due(key(&format!("live-{at}")), 0, since, load("a", "1", 1));
     }
     assert_eq!(bed.reporter.held(), 5000, "an idle one takes no place");
     assert_eq!(bed.sent().cluster_stats.len(), 5000);

@@ -401,7 +401,6 @@ where
         match event {
             Event::Opened => self.client.opened(now, server, stream),
             Event::Received(message) => {
-                self.reports.look_again();
                 live.message += 1;
                 let number = live.message;
                 self.received(now, server, stream, number, message);
@@ -531,6 +530,7 @@ where
                 node: client.node(),
                 runtime: &self.runtime,
                 server_of: &|cluster| client.server_of(Kind::Cluster, cluster),
+                origins: client.origins(),
                 tell: &tell,
             },
         );

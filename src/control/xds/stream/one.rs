@@ -333,7 +333,7 @@ async fn streamed<P: Protocol>(
     Ok(())
 }
 
-fn unready(error: &dyn std::fmt::Display) -> Status {
+pub(super) fn unready(error: &dyn std::fmt::Display) -> Status {
     Status::unavailable(format!("not ready for a stream: {error}"))
 }
 

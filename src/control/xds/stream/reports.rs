@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::load_stats::v3::{
-    LoadStatsRequest, LoadStatsResponse, load_reporting_service_client::LoadReportingServiceClient,
-};
+use envoy_types::pb::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
 use futures_util::future::{Either, select};
+use http::uri::PathAndQuery;
 use tokio::{runtime::Handle, sync::oneshot};
-use tonic::Status;
+use tonic::{Status, client::Grpc};
 
 use super::{
-    dial::{self, Aborted, Connection},
+    codec::Looking,
+    dial::{self, Aborted},
     one::{self, Way},
     outbox::{Outbox, Outgoing, Replace, outbox},
 };
@@ -46,6 +46,11 @@ pub(super) struct Reports {
     said: Vec<Said>,
     /// It is to be looked at again which server each cluster is of.
     is_stale: bool,
+    /// [`Means::origins`] when that was looked at.
+    origins: u64,
+    /// The number of the stream that was opened last. One that was meant to end may say something still, when
+    /// its server is reported to again: no number is given twice.
+    last: u64,
 }
 
 struct Reported {
@@ -79,7 +84,7 @@ pub(super) enum Event {
 /// Tells when it is dropped that a stream is over, so that a task that panics tells it, too.
 struct Ending {
     tell: Box<dyn Fn(Event) + Send + Sync>,
-    /// It was meant to end: nobody waits for that, and its number may be another one's by then.
+    /// It was meant to end: nobody waits for that.
     is_finished: bool,
 }
 
@@ -90,11 +95,15 @@ pub(super) struct Means<'a> {
     pub(super) runtime: &'a Handle,
     /// The server that a cluster has come from.
     pub(super) server_of: &'a dyn Fn(&str) -> Option<ServerId>,
+    /// How often that has become another one for any cluster.
+    pub(super) origins: u64,
     pub(super) tell: &'a dyn Fn(ServerId, u64) -> Box<dyn Fn(Event) + Send + Sync>,
 }
 
 /// For a server that does not read what is said at the end.
 const FLUSH: Duration = Duration::from_secs(1);
+/// The method of its stream.
+const STREAM: &str = "/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats";
 /// Between two answers that are read: no server is told oftener what it asks for.
 const APART: Duration = Duration::from_millis(100);
 
@@ -103,16 +112,12 @@ const APART: Duration = Duration::from_millis(100);
 impl Reports {
     pub(super) fn new(seed: u64) -> Self {
         let (reporters, clusters, said) = Default::default();
-        Self { reporters, clusters, random: Random::seeded(seed), said, is_stale: false }
+        let (random, is_stale) = (Random::seeded(seed), false);
+        Self { reporters, clusters, random, said, is_stale, origins: 0, last: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.clusters.is_empty() && self.reporters.is_empty() && self.said.is_empty()
-    }
-
-    /// Clusters may have come from other servers.
-    pub(super) fn look_again(&mut self) {
-        self.is_stale = true;
     }
 
     pub(super) fn report(&mut self, now: Instant, subscriber: u64, report: Report) {
@@ -125,17 +130,17 @@ impl Reports {
             known.report = Report { loads: Arc::clone(&known.report.loads), ..report };
             return;
         }
-        report.loads.begin(&report.metrics);
-        if let Some(before) =
-            self.clusters.insert(key, Reported { report, since: now, server: None })
-        {
-            self.take(&before);
+        // First, for both may count in the same cells.
+        if let Some(before) = self.clusters.remove(&key) {
+            self.take(subscriber, &before);
         }
+        report.loads.begin(&report.metrics);
+        self.clusters.insert(key, Reported { report, since: now, server: None });
     }
 
     pub(super) fn unreport(&mut self, subscriber: u64, cluster: &Arc<str>) {
         if let Some(before) = self.clusters.remove(&(Arc::clone(cluster), subscriber)) {
-            self.take(&before);
+            self.take(subscriber, &before);
             self.is_stale = true;
         }
     }
@@ -150,11 +155,11 @@ impl Reports {
     }
 
     /// What it has counted until now is told with the next report.
-    fn take(&mut self, of: &Reported) {
+    fn take(&mut self, subscriber: u64, of: &Reported) {
         let load = of.report.loads.take();
         of.report.loads.end();
         if let Some(one) = of.server.and_then(|server| self.reporters.get_mut(&server)) {
-            one.reporter.add(key(&of.report), of.since, load);
+            one.reporter.add(key(&of.report), subscriber, of.since, load);
         }
     }
 
@@ -175,6 +180,7 @@ impl Reports {
 
     /// Does all that is to be done now.
     pub(super) fn act(&mut self, now: Instant, means: &Means<'_>) {
+        self.is_stale |= std::mem::replace(&mut self.origins, means.origins) != means.origins;
         if std::mem::take(&mut self.is_stale) {
             self.assign(means);
         }
@@ -185,16 +191,17 @@ impl Reports {
                 // What is not read is not added to; the counts wait where they are.
                 one.reporter.postpone(now);
             } else if one.reporter.is_due(now) {
-                let mine = self.clusters.values_mut().filter(|it| it.server == Some(*server));
-                for it in mine {
+                let mine = self.clusters.iter_mut().filter(|(_, it)| it.server == Some(*server));
+                for ((_, subscriber), it) in mine {
                     if !one.reporter.asks(&it.report.cluster) {
                         continue;
                     }
                     let since = std::mem::replace(&mut it.since, now);
-                    one.reporter.add_due(key(&it.report), since, it.report.loads.take());
+                    let load = it.report.loads.take();
+                    one.reporter.add_due(key(&it.report), *subscriber, since, load);
                 }
             }
-            while let Some(act) = one.reporter.next(now) {
+            while let Some(act) = one.reporter.next(now, &mut self.last) {
                 match act {
                     Act::Open { stream } => one.live = open(*server, stream, means),
                     Act::Send { stream, request } => {
@@ -297,11 +304,15 @@ async fn live(
     let mut connection = way.connect().await.map_err(Status::unavailable)?;
     let distrusted = connection.distrusted.take();
     tell(Event::Opened);
-    let mut client = LoadReportingServiceClient::<Connection>::with_origin(connection, origin);
+    let client = Grpc::with_origin(connection, origin);
+    let mut client = client.max_decoding_message_size(one::MAX_MESSAGE_BYTES);
     let streamed = async {
         let mut request = tonic::Request::new(body);
         *request.metadata_mut() = metadata;
-        let mut answers = client.stream_load_stats(request).await?.into_inner();
+        client.ready().await.map_err(|error| one::unready(&error))?;
+        let codec = Looking::<LoadStatsRequest, LoadStatsResponse>::new();
+        let answers = client.streaming(request, PathAndQuery::from_static(STREAM), codec);
+        let mut answers = answers.await?.into_inner();
         while let Some(answer) = answers.message().await? {
             tell(Event::Received(answer));
             tokio::time::sleep(APART).await;
@@ -320,10 +331,36 @@ impl Replace for LoadStatsRequest {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
     use tokio::{net::TcpListener, sync::mpsc::unbounded_channel};
 
     use super::*;
-    use crate::control::xds::bootstrap::Server;
+    use crate::{control::xds::bootstrap::Server, core::Load};
+
+    const SERVER: ServerId = ServerId(0);
+
+    /// Nothing is called.
+    struct Idle;
+
+    impl Loads for Idle {
+        fn id(&self) -> usize {
+            0
+        }
+
+        fn begin(&self, _metrics: &[String]) {}
+
+        fn end(&self) {}
+
+        fn take(&self) -> Load {
+            Load::default()
+        }
+    }
+
+    fn report(cluster: &str) -> Report {
+        let service = "".into();
+        Report { cluster: cluster.into(), service, metrics: Vec::new(), loads: Arc::new(Idle) }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn that_a_stream_is_over_is_told_unless_it_was_meant_to_end() {
@@ -347,5 +384,69 @@ mod tests {
             let is_told = matches!(heard.recv().await, Some(Event::Closed));
             assert_eq!(is_told, !is_finished);
         }
+    }
+
+    /// Its task reads what the server says until that is all said, and its server may be reported to again
+    /// meanwhile.
+    #[tokio::test]
+    async fn what_a_stream_says_that_was_meant_to_end_is_not_taken_for_the_next_ones() {
+        let (runtime, node) = (Handle::current(), Node::default());
+        let ways = [Arc::new(Way::new(Server::insecure("127.0.0.1:1"), &runtime))];
+        let opened = RefCell::new(Vec::new());
+        let tell = |_: ServerId, stream: u64| -> Box<dyn Fn(Event) + Send + Sync> {
+            opened.borrow_mut().push(stream);
+            Box::new(|_: Event| {})
+        };
+        let server_of = |_: &str| Some(SERVER);
+        let means = Means {
+            ways: &ways,
+            node: &node,
+            runtime: &runtime,
+            server_of: &server_of,
+            origins: 0,
+            tell: &tell,
+        };
+        let (mut reports, now) = (Reports::new(1), Instant::now());
+        reports.report(now, 1, report("c"));
+        reports.act(now, &means);
+        reports.unreport(1, &"c".into());
+        reports.act(now, &means);
+        reports.report(now, 1, report("c"));
+        reports.act(now, &means);
+        let [finished, current] = opened.take()[..] else { panic!("two streams") };
+        // Once it is open, it is said who asks.
+        for (stream, said) in [(finished, 0), (current, 1)] {
+            reports.event(now, SERVER, stream, Event::Opened);
+            reports.act(now, &means);
+            let live = reports.reporters[&SERVER].live.as_ref().unwrap();
+            assert_eq!(live.outbox.waiting(), said, "stream {stream}");
+        }
+    }
+
+    /// Of ten thousand clusters whose endpoints change all the time, each would be looked for each time.
+    #[tokio::test]
+    async fn no_cluster_is_looked_for_while_none_has_come_from_another_server() {
+        let (runtime, node, looks) = (Handle::current(), Node::default(), Cell::new(0));
+        let server_of = |_: &str| {
+            looks.set(looks.get() + 1);
+            None::<ServerId>
+        };
+        let tell =
+            |_: ServerId, _: u64| -> Box<dyn Fn(Event) + Send + Sync> { Box::new(|_: Event| {}) };
+        let (mut reports, now) = (Reports::new(1), Instant::now());
+        let looked = |reports: &mut Reports, origins: u64| {
+            let (node, runtime, server_of, tell) = (&node, &runtime, &server_of, &tell);
+            reports.act(now, &Means { ways: &[], node, runtime, server_of, origins, tell });
+            looks.take()
+        };
+        for number in 0..100 {
+            reports.report(now, 1, report(&number.to_string()));
+        }
+        assert_eq!(looked(&mut reports, 1), 100);
+        assert_eq!(looked(&mut reports, 1), 0);
+        assert_eq!(looked(&mut reports, 2), 100);
+        assert_eq!(looked(&mut reports, 2), 0);
+        reports.report(now, 1, report("another"));
+        assert_eq!(looked(&mut reports, 2), 101);
     }
 }

@@ -92,6 +92,31 @@ fn fallback_mid_startup() {
     assert_eq!(bed.links(), ["open s0", "close s1"]);
 }
 
+/// Its load is reported there: only then is it looked for, however many there are.
+#[test]
+fn a_cluster_that_comes_from_another_server_is_told_from_whatever_else_comes() {
+    let mut bed = bed(2);
+    bed.watch(LDS, "l");
+    bed.watch(CDS, "c");
+    bed.watch(Kind::Endpoints, "c");
+    bed.answer_from(0, CDS, "1", "a", &[("c", "first")]);
+    assert_eq!(bed.client.server_of(CDS, "c"), Some(ServerId(0)));
+    let first = bed.client.origins();
+    assert!(first > 0);
+    bed.answer_from(0, CDS, "2", "b", &[("c", "another")]);
+    bed.answer_from(0, Kind::Endpoints, "1", "c", &[("c", "some")]);
+    bed.answer_from(0, Kind::Endpoints, "2", "d", &[("c", "others")]);
+    assert_eq!(bed.client.origins(), first);
+    // It fails before all is there, and the next one is asked.
+    bed.close(0, "reset");
+    bed.pass(Duration::from_secs(2));
+    bed.close(0, "refused");
+    assert_eq!(bed.client.origins(), first, "what is held is still of the first");
+    bed.answer_from(1, CDS, "9", "a", &[("c", "second")]);
+    assert_eq!(bed.client.server_of(CDS, "c"), Some(ServerId(1)));
+    assert_eq!(bed.client.origins(), first + 1);
+}
+
 /// grpc-go: `TestFallback_MidUpdate`.
 #[test]
 fn fallback_mid_update() {
