@@ -276,6 +276,10 @@ impl Discover for Xds {
             let joining = join::join(&bootstrap, cache.as_ref(), &publisher, &part, &mut asked);
             let Some((subscriber, first)) = joining.await else { return };
             publisher.synced();
+            let mut reported = Reported::default();
+            if cache.is_some() {
+                reported.awaited(&publisher, &subscriber);
+            }
             publisher.plane(Box::new(Asking(Arc::clone(&bootstrap))));
             let mut running = Running {
                 bootstrap,
@@ -283,7 +287,7 @@ impl Discover for Xds {
                 subscriber,
                 graph: Graph::default(),
                 publish,
-                reported: Reported::default(),
+                reported,
                 publisher,
                 leftover: Leftover::new(file),
                 part,

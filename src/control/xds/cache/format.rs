@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::identity::Identity;
@@ -38,8 +39,8 @@ struct Resource {
     #[prost(string, tag = "3")]
     version: String,
     /// As it came.
-    #[prost(bytes = "vec", tag = "4")]
-    value: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "4")]
+    value: Bytes,
     /// The server that said it.
     #[prost(string, tag = "5")]
     server: String,
@@ -54,13 +55,26 @@ pub(crate) struct Found {
     pub(crate) kind: Kind,
     pub(crate) name: Arc<str>,
     pub(crate) version: Arc<str>,
-    pub(crate) value: Vec<u8>,
+    pub(crate) value: Bytes,
     pub(crate) server: String,
     pub(crate) age: Duration,
 }
 
-/// What is to be written, with its place in the file.
-pub(crate) struct Snapshot(File);
+/// What is to be written: no bytes of it are copied before it is.
+pub(crate) struct Snapshot {
+    identity: Identity,
+    all: Vec<One>,
+}
+
+/// A resource that is to be written.
+struct One {
+    kind: Kind,
+    name: Arc<str>,
+    version: Arc<str>,
+    value: Bytes,
+    server: Arc<str>,
+    known: u64,
+}
 
 // === impl Snapshot ===
 
@@ -70,24 +84,32 @@ impl Snapshot {
         now: SystemTime,
         kept: impl Iterator<Item = Kept<'a>>,
     ) -> Self {
-        let mut resources: Vec<Resource> = kept
-            .map(|kept| Resource {
-                type_url: kept.kind.url().to_owned(),
-                name: kept.name.to_string(),
-                version: kept.version.to_string(),
-                value: kept.value.to_vec(),
-                server: kept.server.to_string(),
-                known: now.checked_sub(kept.age).map_or(0, seconds),
-            })
-            .collect();
-        resources.sort_by(|a, b| (&a.type_url, &a.name).cmp(&(&b.type_url, &b.name)));
-        let Identity { node, asks, planes } = identity.clone();
-        Self(File { node, asks, planes, resources })
+        let all = kept.map(|kept| One {
+            kind: kept.kind,
+            name: Arc::clone(kept.name),
+            version: Arc::clone(kept.version),
+            value: kept.value.clone(),
+            server: Arc::clone(kept.server),
+            known: now.checked_sub(kept.age).map_or(0, seconds),
+        });
+        Self { identity: identity.clone(), all: all.collect() }
     }
 
-    /// As it is written.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        let message = self.0.encode_to_vec();
+    /// As it is written, in the order of types and names. Takes as long as there is much of it.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let Self { identity, mut all } = self;
+        all.sort_by(|a, b| (a.kind.url(), &a.name).cmp(&(b.kind.url(), &b.name)));
+        let resources = all.into_iter().map(|one| Resource {
+            type_url: one.kind.url().to_owned(),
+            name: one.name.to_string(),
+            version: one.version.to_string(),
+            value: one.value,
+            server: one.server.to_string(),
+            known: one.known,
+        });
+        let resources = resources.collect();
+        let Identity { node, asks, planes } = identity;
+        let message = File { node, asks, planes, resources }.encode_to_vec();
         let mut bytes = Vec::with_capacity(HEAD + message.len());
         bytes.extend_from_slice(MARK);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());

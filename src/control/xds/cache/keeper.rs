@@ -1,9 +1,8 @@
 //! One client's cache: what is read at first, and written from then on.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -11,6 +10,7 @@ use super::{
     Settings, disk,
     format::{self, Found, Snapshot},
     identity::Identity,
+    place::{Place, Writing, spelled},
     schedule::Schedule,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         bootstrap::Bootstrap,
         client::{Age, Client, Decode, ServerId, Stocked},
     },
-    core::Instant,
+    core::{BoxFuture, Instant},
 };
 
 /// What cannot be read by then is done without.
@@ -26,19 +26,18 @@ const LONGEST_READ: Duration = Duration::from_secs(5);
 /// A place that another client has is looked at again after so long.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The places that clients of this process have.
-static PLACES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
 /// The cache of one client.
 pub(crate) struct Keeper {
+    id: u64,
     settings: Settings,
     identity: Identity,
     servers: Vec<Arc<str>>,
     schedule: Schedule,
+    /// Where the file is, whichever folder the process goes to.
+    path: PathBuf,
+    /// From when it is read.
+    place: Option<Place>,
     state: State,
-    /// The number of the last writing, and which was done last: a later one is never undone.
-    number: u64,
-    done: Arc<Mutex<u64>>,
     trouble: Option<Arc<str>>,
 }
 
@@ -46,38 +45,60 @@ pub(crate) struct Keeper {
 enum State {
     /// It has to be read first; not before.
     Unread(Option<Instant>),
+    Reading,
     Read,
+}
+
+/// A reading, to be done beside what its client does.
+pub(crate) struct Reading {
+    path: PathBuf,
+    identity: Identity,
+    /// What an earlier client of the process has still to write is there.
+    written: BoxFuture<()>,
 }
 
 /// A writing, to be done where blocking is allowed.
 pub(crate) struct Save {
     path: PathBuf,
     snapshot: Snapshot,
-    number: u64,
-    done: Arc<Mutex<u64>>,
+    writing: Writing,
 }
 
 // === impl Keeper ===
 
 impl Keeper {
-    pub(crate) fn new(settings: Settings, bootstrap: &Bootstrap) -> Self {
+    /// The number is its own: what is said of another is not said of it.
+    pub(crate) fn new(id: u64, settings: Settings, bootstrap: &Bootstrap) -> Self {
         let servers = bootstrap.every_server();
+        let path = std::path::absolute(&settings.path);
         Self {
+            id,
+            path: path.unwrap_or_else(|_| settings.path.clone()),
             settings,
             identity: Identity::of(bootstrap),
             servers: servers.into_iter().map(|server| Arc::clone(&server.uri)).collect(),
             schedule: Schedule::default(),
+            place: None,
             state: State::Unread(None),
-            number: 0,
-            done: Arc::default(),
             trouble: None,
         }
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
+    /// Whether it is as these say, however they spell its path.
+    pub(crate) fn is_of(&self, settings: &Settings) -> bool {
+        let Settings { path, max_age } = settings;
+        *max_age == self.settings.max_age && spelled(path) == spelled(&self.path)
+    }
+
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.settings.max_age
+    }
+
+    /// As it was said.
     pub(crate) fn path(&self) -> &Path {
         &self.settings.path
     }
@@ -92,35 +113,29 @@ impl Keeper {
         matches!(self.state, State::Unread(at) if at.is_none_or(|at| at <= now))
     }
 
-    /// Reads what is there, once.
-    ///
-    /// # Cancel safety
-    ///
-    /// It is read again.
-    pub(crate) async fn read(&mut self) -> Option<Vec<Stocked>> {
-        if !places().insert(self.settings.path.clone()) {
+    pub(crate) fn is_reading(&self) -> bool {
+        self.state == State::Reading
+    }
+
+    /// It is to be read. Nothing while another client has its place.
+    pub(crate) fn read(&mut self) -> Option<Reading> {
+        let Some(place) = Place::take(&self.path) else {
             self.state = State::Unread(Instant::now().checked_add(AGAIN));
             let why = "another mesh of this process keeps the cache of other control planes, or as \
                        another node, at this path: it is not used here";
             self.trouble = Some(why.into());
             return None;
-        }
-        self.state = State::Read;
-        let (path, identity) = (self.settings.path.clone(), self.identity.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            disk::tidy(&path);
-            match disk::read(&path)? {
-                None => Ok(Vec::new()),
-                Some(bytes) => format::read(&bytes, &identity, SystemTime::now()),
-            }
-        });
-        let read = match tokio::time::timeout(LONGEST_READ, read).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(_)) => Err("reading it has failed".to_owned()),
-            Err(_) => Err(format!("it could not be read within {LONGEST_READ:?}")),
         };
-        let found = read.and_then(|found| self.stocked(found));
-        match found {
+        let written = Box::pin(place.written());
+        self.place = Some(place);
+        self.state = State::Reading;
+        Some(Reading { path: self.path.clone(), identity: self.identity.clone(), written })
+    }
+
+    /// It has been read, or could not be.
+    pub(crate) fn found(&mut self, found: Result<Vec<Found>, String>) -> Option<Vec<Stocked>> {
+        self.state = State::Read;
+        match found.and_then(|found| self.stocked(found)) {
             Ok(stocked) => {
                 self.trouble = None;
                 Some(stocked)
@@ -161,7 +176,7 @@ impl Keeper {
     }
 
     /// What is known now, for the last time.
-    pub(crate) fn last<D: Decode>(&mut self, client: &Client<D>) -> Option<Save> {
+    pub(crate) fn last<D: Decode>(&self, client: &Client<D>) -> Option<Save> {
         if self.state != State::Read {
             return None;
         }
@@ -169,17 +184,21 @@ impl Keeper {
     }
 
     /// Nothing, while no live server has said anything: what is there may be better.
-    fn save<D: Decode>(&mut self, now: Instant, client: &Client<D>) -> Option<Save> {
+    fn save<D: Decode>(&self, now: Instant, client: &Client<D>) -> Option<Save> {
+        let place = self.place.as_ref()?;
         if !client.kept(now).any(|kept| kept.is_live) {
             return None;
         }
-        self.number += 1;
         Some(Save {
-            path: self.settings.path.clone(),
+            path: self.path.clone(),
             snapshot: Snapshot::of(&self.identity, SystemTime::now(), client.kept(now)),
-            number: self.number,
-            done: Arc::clone(&self.done),
+            writing: place.writing(),
         })
+    }
+
+    /// Until all that there is to write now has been written, or never will be.
+    pub(crate) fn written(&self) -> Option<BoxFuture<()>> {
+        Some(Box::pin(self.place.as_ref()?.written()))
     }
 
     /// It has been written, or could not be.
@@ -191,21 +210,39 @@ impl Keeper {
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         match self.state {
             State::Unread(at) => at,
+            State::Reading => None,
             State::Read => self.schedule.wake_at(),
         }
     }
 }
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        if self.state == State::Read {
-            places().remove(&self.settings.path);
+// === impl Reading ===
+
+impl Reading {
+    /// All that is there, for no longer than is waited for it.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing of it is used.
+    pub(crate) async fn run(self) -> Result<Vec<Found>, String> {
+        let Self { path, identity, written } = self;
+        let read = async move {
+            written.await;
+            let read = move || {
+                disk::tidy(&path);
+                match disk::read(&path)? {
+                    None => Ok(Vec::new()),
+                    Some(bytes) => format::read(&bytes, &identity, SystemTime::now()),
+                }
+            };
+            tokio::task::spawn_blocking(read).await
+        };
+        match tokio::time::timeout(LONGEST_READ, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(_)) => Err("reading it has failed".to_owned()),
+            Err(_) => Err(format!("it could not be read within {LONGEST_READ:?}")),
         }
     }
-}
-
-fn places() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    PLACES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Save ===
@@ -217,15 +254,8 @@ impl Save {
     ///
     /// Those of the file system; then the file is as it was.
     pub(crate) fn run(self) -> Result<(), String> {
-        let Self { path, snapshot, number, done } = self;
-        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-        if *done > number {
-            return Ok(());
-        }
-        let written = disk::write(&path, &snapshot.bytes(), fastrand::u64(..));
-        if written.is_ok() {
-            *done = number;
-        }
+        let Self { path, snapshot, writing } = self;
+        let written = writing.run(|| disk::write(&path, &snapshot.bytes(), fastrand::u64(..)));
         written.map_err(|error| error.to_string())
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
@@ -31,7 +32,9 @@ fn now() -> SystemTime {
 fn bytes(all: &[(Kind, &str, &[u8], u64)]) -> Vec<u8> {
     let all: Vec<_> = all
         .iter()
-        .map(|(kind, name, value, age)| (*kind, Arc::<str>::from(*name), *value, *age))
+        .map(|(kind, name, value, age)| {
+            (*kind, Arc::<str>::from(*name), Bytes::copy_from_slice(value), *age)
+        })
         .collect();
     let (version, server): (Arc<str>, Arc<str>) = ("7".into(), "a:1".into());
     let kept = all.iter().map(|(kind, name, value, age)| Kept {

@@ -150,8 +150,8 @@ impl<D: Decode> Client<D> {
                 // What came before was valid, and is again.
                 let entry = self.entries[kind as usize].get(name);
                 let good = entry.and_then(|entry| entry.good.as_ref());
-                before = good.map(|good| (good.value.as_slice(), &good.resource));
-                if let Some(good) = good.filter(|good| Some(good.value.as_slice()) == value)
+                before = good.map(|good| (&good.value[..], &good.resource));
+                if let Some(good) = good.filter(|good| Some(&good.value[..]) == value)
                     && inside.as_ref() == Some(name)
                     && let Ok(Some(value)) = std::mem::replace(&mut item.value, Ok(None))
                 {
@@ -227,7 +227,7 @@ impl<D: Decode> Client<D> {
         let is_elsewhere = entry.good.as_ref().is_none_or(|good| good.server != server);
         self.origins += u64::from(kind == Kind::Cluster && is_elsewhere);
         self.stock.forget(kind, name);
-        let (cached, since) = (None, Since::Nothing);
+        let (cached, since, value) = (None, Since::Nothing, value.into());
         entry.good = Some(Good { resource, version, value, server, at: now, cached, since });
         if !(is_known && was_well) {
             self.tell_all(kind, name);

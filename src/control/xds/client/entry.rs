@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
+
 use super::{settings::ServerId, stock::Age, trouble::Trouble};
 use crate::{
     control::xds::ads::{Held, Mode},
@@ -28,8 +30,8 @@ pub(crate) enum Watched<R> {
 pub(super) struct Good<R> {
     pub(super) resource: R,
     pub(super) version: Arc<str>,
-    /// As it came.
-    pub(super) value: Vec<u8>,
+    /// As it came; whoever writes it down shares it.
+    pub(super) value: Bytes,
     pub(super) server: ServerId,
     pub(super) at: Instant,
     /// It is from the cache of an earlier process: no server has said it to this one.

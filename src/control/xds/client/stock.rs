@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use super::{
     Client, Decode,
     entry::{Good, Since},
@@ -40,7 +42,7 @@ pub(crate) struct Stocked {
     pub(crate) kind: Kind,
     pub(crate) name: Arc<str>,
     pub(crate) version: Arc<str>,
-    pub(crate) value: Vec<u8>,
+    pub(crate) value: Bytes,
     pub(crate) server: ServerId,
     /// Since it was last known to be so.
     pub(crate) age: Age,
@@ -52,7 +54,7 @@ pub(crate) struct Kept<'a> {
     pub(crate) kind: Kind,
     pub(crate) name: &'a Arc<str>,
     pub(crate) version: &'a Arc<str>,
-    pub(crate) value: &'a [u8],
+    pub(crate) value: &'a Bytes,
     pub(crate) server: &'a Arc<str>,
     /// Since it was last known to be so.
     pub(crate) age: Duration,

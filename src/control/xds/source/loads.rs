@@ -14,7 +14,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Reported {
     known: BTreeMap<Arc<str>, Known>,
-    /// The end of the mesh waits until all has been said.
+    /// The end of the mesh waits until all has been said and written.
     is_awaited: bool,
 }
 
@@ -38,6 +38,13 @@ pub(super) fn cluster_of(wanted: &Do) -> Option<(Arc<str>, Option<Arc<Cluster>>)
 // === impl Reported ===
 
 impl Reported {
+    /// The end of the mesh waits for what is said, and written, at the end.
+    pub(super) fn awaited(&mut self, publisher: &Publisher, subscriber: &Subscriber<Decoder>) {
+        if !std::mem::replace(&mut self.is_awaited, true) {
+            publisher.farewell(subscriber.farewell());
+        }
+    }
+
     /// A cluster has been published, or taken back.
     pub(super) fn set(
         &mut self,
@@ -64,9 +71,7 @@ impl Reported {
             return;
         }
         self.known.insert(Arc::clone(name), now);
-        if !std::mem::replace(&mut self.is_awaited, true) {
-            publisher.farewell(subscriber.farewell());
-        }
+        self.awaited(publisher, subscriber);
         let (cluster, metrics) = (Arc::clone(name), metrics.clone());
         subscriber.report(Report { cluster, service, metrics, loads });
     }

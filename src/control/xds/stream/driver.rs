@@ -86,8 +86,16 @@ pub(super) enum Input<D: Decode> {
     },
     /// One that was told of this message has done what follows from it.
     Worked(Work),
+    /// What an earlier process knew, read for this keeper, or why it is not used.
+    Stocked {
+        keeper: u64,
+        found: Result<Vec<cache::Found>, String>,
+    },
     /// What is known was written for a later process, or could not be.
-    Saved(Result<(), String>),
+    Saved {
+        keeper: u64,
+        result: Result<(), String>,
+    },
     /// Somebody wants to see it.
     Inspect(Box<dyn FnOnce(&Client<D>) + Send>),
 }
@@ -158,6 +166,8 @@ pub(super) struct Driver<D: Decode> {
     batches: BTreeMap<u64, Vec<Told<D::Resource>>>,
     bootstrap: Arc<Bootstrap>,
     keeper: Option<Keeper>,
+    /// Nothing is asked for while it is read.
+    holds: bool,
     /// Who may be told what an earlier process knew.
     caching: BTreeSet<u64>,
     /// What they were told that is wrong with it.
@@ -247,6 +257,7 @@ where
             batches: BTreeMap::new(),
             bootstrap: Arc::clone(bootstrap),
             keeper: None,
+            holds: false,
             caching: BTreeSet::new(),
             told_flaw: Flaw::default(),
             reports: Reports::new(!seed),
@@ -264,13 +275,18 @@ where
         end: impl Fn(&UnboundedReceiver<Input<D>>) -> bool,
     ) {
         loop {
-            self.stock().await;
-            self.act(None);
+            self.look();
+            // However much there is to take: not only when nothing comes.
+            self.give_up_waiting();
+            if !self.is_held() {
+                self.act(None);
+            }
             self.save();
             self.report();
             self.counted.count(Instant::now(), &self.client);
             let keeps = self.keeper.as_ref().and_then(Keeper::wake_at);
-            let own = earliest(self.client.wake_at(), self.work_ends());
+            let client = self.client.wake_at().filter(|_| !self.is_held());
+            let own = earliest(client, self.work_ends());
             let own = earliest(own, self.counted.wake_at());
             let beside = earliest(self.reports.wake_at(), keeps);
             let input = match earliest(own, beside) {
@@ -278,7 +294,6 @@ where
                 Some(at) => match tokio::time::timeout_at(at, inbox.recv()).await {
                     Ok(input) => input,
                     Err(_) => {
-                        self.give_up_waiting();
                         self.counted.changes();
                         continue;
                     }
@@ -304,8 +319,8 @@ where
         match input {
             Input::Join { subscriber, tell, cache } => self.join(subscriber, tell, cache),
             Input::Leave { subscriber, said } => {
-                self.reports.leave(subscriber, said);
-                self.leave(now, subscriber);
+                self.reports.leave(subscriber, said.clone());
+                self.leave(now, subscriber, said);
             }
             Input::Report { subscriber, report } => {
                 if self.subscribers.contains_key(&subscriber) {
@@ -326,11 +341,8 @@ where
             }
             Input::Stream { server, stream, event } => self.stream(now, server, stream, event),
             Input::Worked(work) => self.worked(work),
-            Input::Saved(result) => {
-                if let Some(keeper) = &mut self.keeper {
-                    keeper.saved(now, result);
-                }
-            }
+            Input::Stocked { keeper, found } => self.stocked(keeper, found),
+            Input::Saved { keeper, result } => self.saved(now, keeper, result),
             Input::Inspect(look) => look(&self.client),
         }
     }
@@ -377,9 +389,9 @@ where
         self.client.unwatch(now, kind, name);
     }
 
-    fn leave(&mut self, now: Instant, subscriber: u64) {
+    fn leave(&mut self, now: Instant, subscriber: u64, said: Option<Said>) {
         // While what it watches is watched.
-        self.leave_cache(subscriber);
+        self.leave_cache(subscriber, said);
         self.subscribers.remove(&subscriber);
         self.batches.remove(&subscriber);
         self.late.remove(&subscriber);
@@ -429,6 +441,8 @@ where
         self.client.received(now, server, stream, message);
         let subscribers = self.act(Some((server, stream, number)));
         let Some(live) = self.live.get_mut(&server).filter(|live| live.stream == stream) else {
+            // It was closed by what followed: who works on that is not waited for on the next one.
+            self.late.extend(subscribers);
             return;
         };
         if subscribers.is_empty() {

@@ -23,8 +23,8 @@ use crate::{
     core::{Instant, Loads, Random, earliest},
 };
 
-/// Dropped when all has been said.
-pub(super) type Said = oneshot::Sender<()>;
+/// Dropped by all who have it when all has been said.
+pub(super) type Said = Arc<oneshot::Sender<()>>;
 
 /// A cluster that is to be reported.
 pub(crate) struct Report {

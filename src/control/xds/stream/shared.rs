@@ -296,13 +296,13 @@ where
         }
     }
 
-    /// Keeps the place at the client until it is awaited, or dropped; then it is left, and what was counted
-    /// until then is reported before this ends.
+    /// Keeps the place at the client until it is awaited, or dropped; then it is left. What was counted
+    /// until then is reported, and what is kept for a later process is written, before this ends.
     pub(crate) fn farewell(&self) -> BoxFuture<()> {
         let seat = Arc::clone(&self.seat);
         Box::pin(async move {
             let (tell, told) = oneshot::channel();
-            seat.send(|subscriber| Input::Leave { subscriber, said: Some(tell) });
+            seat.send(|subscriber| Input::Leave { subscriber, said: Some(Arc::new(tell)) });
             drop(seat);
             // Nothing is told: it is dropped when all has been said.
             drop(told.await);

@@ -140,7 +140,7 @@ fn what_a_server_has_said_goes_before_the_cache() {
             kind: CDS,
             name: "c".into(),
             version: "0".into(),
-            value: bytes("c", b"old"),
+            value: bytes("c", b"old").into(),
             server: ServerId(0),
             age: Age { was: Duration::from_secs(100), at: bed.now },
         };

@@ -16,7 +16,7 @@ fn stocked(bed: &Bed, kind: Kind, name: &str, content: &str) -> Stocked {
         kind,
         name: name.into(),
         version: "old".into(),
-        value: bytes(name, content.as_bytes()),
+        value: bytes(name, content.as_bytes()).into(),
         server: ServerId(0),
         age: Age { was: Duration::from_secs(100), at: bed.now },
     }
@@ -162,7 +162,7 @@ fn what_cannot_be_used_is_said_and_no_more_than_that_is_lost() {
     let mut old = stocked(&bed, LDS, "old", "v");
     old.age.was = Duration::from_secs(3600);
     let mut other = stocked(&bed, LDS, "other", "v");
-    other.value = bytes("another", b"v");
+    other.value = bytes("another", b"v").into();
     let all = vec![
         stocked(&bed, LDS, "worse", "bad now"),
         old,

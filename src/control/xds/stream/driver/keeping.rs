@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Batch, Driver, Flaw, Input, Teller};
+use super::{Batch, Driver, Flaw, Input, Said, Teller};
 use crate::{
     control::xds::{
-        cache::{self, Keeper},
+        cache::{self, Found, Keeper},
         client::{Decode, Watched},
     },
     core::Instant,
@@ -24,9 +24,12 @@ where
     ) {
         if let Some(settings) = cache {
             self.caching.insert(subscriber);
-            let keeper =
-                self.keeper.get_or_insert_with(|| Keeper::new(settings.clone(), &self.bootstrap));
-            let flaw = if *keeper.settings() == settings {
+            let keeper = self.keeper.get_or_insert_with(|| {
+                // Nobody has asked for anything: what is there comes first.
+                self.holds = self.topics.is_empty();
+                Keeper::new(subscriber, settings.clone(), &self.bootstrap)
+            });
+            let flaw = if keeper.is_of(&settings) {
                 self.told_flaw.clone()
             } else {
                 let path = keeper.path().display();
@@ -43,27 +46,38 @@ where
         self.subscribers.insert(subscriber, tell);
     }
 
-    pub(super) fn leave_cache(&mut self, subscriber: u64) {
+    /// What is said is dropped when all has been written.
+    pub(super) fn leave_cache(&mut self, subscriber: u64, said: Option<Said>) {
         if !self.caching.remove(&subscriber) || !self.caching.is_empty() {
             return;
         }
-        if let Some(mut keeper) = self.keeper.take()
-            && let Some(save) = keeper.last(&self.client)
-        {
+        self.told_flaw = Flaw::default();
+        let Some(keeper) = self.keeper.take() else { return };
+        if let Some(save) = keeper.last(&self.client) {
             // Nobody is left to be told what becomes of it.
             drop(self.runtime.spawn_blocking(move || save.run()));
         }
-        self.told_flaw = Flaw::default();
+        if let (Some(said), Some(written)) = (said, keeper.written()) {
+            drop(self.runtime.spawn(async move {
+                written.await;
+                drop(said);
+            }));
+        }
     }
 
-    /// Reads what an earlier process knew, before anything else is done.
-    pub(super) async fn stock(&mut self) {
+    /// Begins to read what an earlier process knew, beside all else, and tells what is wrong with it.
+    pub(super) fn look(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
-        if keeper.is_unread(Instant::now())
-            && let Some(stocked) = keeper.read().await
-        {
-            let max_age = keeper.settings().max_age;
-            self.client.stock(Instant::now(), stocked, max_age);
+        if keeper.is_unread(Instant::now()) {
+            if let Some(reading) = keeper.read() {
+                let (inbox, keeper) = (self.sender.clone(), keeper.id());
+                drop(self.runtime.spawn(async move {
+                    let found = reading.run().await;
+                    drop(inbox.send(Input::Stocked { keeper, found }));
+                }));
+            } else {
+                self.holds = false;
+            }
         }
         let flaw = Flaw(keeper.trouble().cloned());
         if flaw != self.told_flaw {
@@ -76,13 +90,34 @@ where
         }
     }
 
+    /// Whether nothing is asked for yet, until what an earlier process knew is there.
+    pub(super) fn is_held(&self) -> bool {
+        self.holds && self.keeper.as_ref().is_some_and(Keeper::is_reading)
+    }
+
+    /// What an earlier process knew is there, or why it is not.
+    pub(super) fn stocked(&mut self, keeper: u64, found: Result<Vec<Found>, String>) {
+        let Some(keeper) = self.keeper.as_mut().filter(|it| it.id() == keeper) else { return };
+        self.holds = false;
+        if let Some(stocked) = keeper.found(found) {
+            let max_age = keeper.max_age();
+            self.client.stock(Instant::now(), stocked, max_age);
+        }
+    }
+
     /// Writes what is known, if it is due.
     pub(super) fn save(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
         let Some(save) = keeper.due(Instant::now(), &self.client) else { return };
-        let inbox = self.sender.clone();
-        let run = move || drop(inbox.send(Input::Saved(save.run())));
+        let (inbox, keeper) = (self.sender.clone(), keeper.id());
+        let run = move || drop(inbox.send(Input::Saved { keeper, result: save.run() }));
         drop(self.runtime.spawn_blocking(run));
+    }
+
+    pub(super) fn saved(&mut self, now: Instant, keeper: u64, result: Result<(), String>) {
+        if let Some(keeper) = self.keeper.as_mut().filter(|it| it.id() == keeper) {
+            keeper.saved(now, result);
+        }
     }
 
     pub(super) fn fit(
