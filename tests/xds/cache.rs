@@ -319,6 +319,21 @@ async fn what_nobody_has_asked_for_yet_is_still_there_for_the_next() {
 }
 
 #[tokio::test]
+async fn what_was_heard_is_on_disk_when_the_end_of_the_mesh_was_waited_for() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    let place = Place::new();
+    plane.set(Resource::chain("users", [server.socket()]));
+    let mesh = of(source(&plane, "waited", &place)).build().unwrap();
+    body(&mesh, "users").await.unwrap();
+    // Before it would be written for the change.
+    patience(mesh.shutdown(Duration::from_secs(10))).await;
+    let bytes = fs::read(place.path()).unwrap();
+    let text = b"users-cluster";
+    assert!(bytes.windows(text.len()).any(|at| at == text));
+}
+
+#[tokio::test]
 async fn what_a_live_plane_does_not_have_ends_with_the_cache() {
     let server = Server::named("a").await;
     let plane = AdsServer::start().await.unwrap();

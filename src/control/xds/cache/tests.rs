@@ -69,6 +69,25 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn no_resource_is_copied_before_it_is_written() {
+    let value = Bytes::from(b"as it came".to_vec());
+    let (name, version): (Arc<str>, Arc<str>) = ("a".into(), "7".into());
+    let kept = Kept {
+        kind: Kind::Cluster,
+        name: &name,
+        version: &version,
+        value: &value,
+        server: &name,
+        age: Duration::ZERO,
+        is_live: true,
+    };
+    let snapshot = Snapshot::of(&identity(), now(), std::iter::once(kept));
+    assert!(!value.is_unique(), "it is shared");
+    assert_eq!(Arc::strong_count(&version), 2);
+    assert_eq!(read(&snapshot.bytes()).unwrap()[0].value, value);
+}
+
+#[test]
 fn what_is_not_whole_is_refused_whole() {
     let good = bytes(&[(Kind::Cluster, "a", b"1", 5), (Kind::Routes, "b", b"2", 5)]);
     for end in 0..good.len() {

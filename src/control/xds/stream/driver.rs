@@ -1,6 +1,8 @@
 //! The task around a client: what it is told goes in, what it wants done is done.
 
 mod keeping;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

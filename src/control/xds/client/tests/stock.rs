@@ -217,6 +217,18 @@ fn what_comes_late_is_used_at_once() {
 }
 
 #[test]
+fn what_a_live_server_has_said_before_the_cache_was_read_is_not_taken_from_it() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "a");
+    bed.answer(LDS, "1", "x", &[("a", "live")]);
+    assert_eq!(bed.told(), ["LDS a = live"]);
+    stock(&mut bed);
+    bed.unwatch(LDS, "a");
+    let kept = kept(&bed);
+    assert!(kept.len() == 1 && kept[0].starts_with("CDS a old"), "{kept:?}");
+}
+
+#[test]
 fn what_nobody_asks_for_is_kept_while_the_server_is_away_and_half_an_hour_longer() {
     let mut bed = Bed::sotw();
     stock(&mut bed);

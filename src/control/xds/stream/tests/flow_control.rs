@@ -2,7 +2,19 @@
 //! has had 5 s for it; what they ask for goes out meanwhile. As grpc-go's tests of flow control have it, where a watcher's call
 //! that is not done yet is a batch that is not dropped yet.
 
-use super::*;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{
+    super::{
+        driver::{Driver, Input, Left},
+        figures,
+        mail::mail,
+    },
+    *,
+};
+use crate::control::xds::client::Client;
 
 const MODES: [bool; 2] = [false, true];
 
@@ -179,4 +191,49 @@ async fn ads_flow_control_resource_does_not_exist() {
         within(plane.until(|plane| plane.acks(LDS).len() == 2)).await;
         is_read_when_both_are_done(&plane, (&mut one, first), (&mut two, second)).await;
     }
+}
+
+/// Tells the task something without end: there is always something to take.
+fn flood(inbox: &UnboundedSender<Input<Plain>>, is_over: Arc<AtomicBool>) {
+    let again = inbox.clone();
+    let look = move |_: &Client<Plain>| {
+        if !is_over.load(Relaxed) {
+            flood(&again, is_over);
+        }
+    };
+    drop(inbox.send(Input::Inspect(Box::new(look))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mesh_that_hangs_is_given_up_in_time_though_there_is_always_something_else_to_take() {
+    let plane = AdsServer::start_in_memory().await.unwrap();
+    plane.quiet_about_missing(true);
+    plane.set([Resource::listener("l", "r")]);
+    let (inbox, inputs) = unbounded_channel();
+    let (tell, mailbox) = mail();
+    let (kind, name) = (Kind::Listener, "l".into());
+    drop(inbox.send(Input::Join { subscriber: 1, tell, cache: None }));
+    drop(inbox.send(Input::Watch { subscriber: 1, kind, name, before: None }));
+    let client = (Plain, 1, figures::Shared::default(), Left::default());
+    let bootstrap = Arc::new(bootstrap([plain(&plane)]));
+    let driver = Driver::new(&bootstrap, client, inbox.clone(), &Handle::current());
+    let driver = tokio::spawn(driver.run(inputs, |_| true));
+    let hangs = within(mailbox.next()).await.unwrap();
+    assert_eq!(versions(&hangs), [("l", "1")]);
+    within(plane.until(|plane| plane.acks(LDS).len() == 1)).await;
+    plane.set([Resource::listener("l", "s")]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    flood(&inbox, Arc::clone(&is_over));
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let is_read = || plane.acks(LDS).len() == 2;
+    for _ in 0..100 {
+        if is_read() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    is_over.store(true, Relaxed);
+    assert!(is_read(), "it is not given up");
+    driver.abort();
+    drop(hangs);
 }

@@ -1,5 +1,6 @@
 //! End to end over the loopback: subscribers, the client, and a control plane that does what a test says.
 
+mod cached;
 #[cfg(unix)]
 mod credentials;
 mod ends;
