@@ -3,6 +3,7 @@
 mod keeping;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -551,31 +552,6 @@ where
             },
         );
     }
-
-    /// One has worked off a message: it keeps up.
-    fn worked(&mut self, Work { subscriber, server, stream, message }: Work) {
-        self.late.remove(&subscriber);
-        if let Some(live) = self.live.get_mut(&server)
-            && live.stream == stream
-            && live.message == message
-        {
-            live.done(subscriber);
-        }
-    }
-
-    fn work_ends(&self) -> Option<Instant> {
-        self.live.values().filter_map(|live| Some(live.working.as_ref()?.until)).min()
-    }
-
-    fn give_up_waiting(&mut self) {
-        let now = Instant::now();
-        for live in self.live.values_mut() {
-            if let Some(waited) = live.working.take_if(|waited| waited.until <= now) {
-                self.late.extend(waited.subscribers);
-                live.worked.add_permits(1);
-            }
-        }
-    }
 }
 
 impl<D: Decode> Drop for Driver<D> {
@@ -584,17 +560,6 @@ impl<D: Decode> Drop for Driver<D> {
     fn drop(&mut self) {
         if !self.subscribers.is_empty() {
             drop(self.left.set(Arc::new(self.client.leave())));
-        }
-    }
-}
-
-impl Live {
-    /// One has worked off the last message. The next one is read when all have.
-    fn done(&mut self, subscriber: u64) {
-        let Some(waited) = &mut self.working else { return };
-        if waited.subscribers.remove(&subscriber) && waited.subscribers.is_empty() {
-            self.working = None;
-            self.worked.add_permits(1);
         }
     }
 }
