@@ -28,7 +28,7 @@ impl Decode for Plain {
 async fn a_mesh_that_hangs_is_not_waited_for_anew_where_its_message_has_closed_the_stream() {
     let (server, kind) = (ServerId(0), Kind::Cluster);
     let bootstrap = Bootstrap::builder().node_id("n").server(Server::insecure("a:1").delta(true));
-    let (sender, mut inbox) = unbounded_channel();
+    let (sender, mut inbox) = unbounded_channel::<Input<Plain>>();
     let client = (Plain, 1, figures::Shared::default(), Left::default());
     let bootstrap = Arc::new(bootstrap.build().unwrap());
     let mut driver = Driver::new(&bootstrap, client, sender, &Handle::current());

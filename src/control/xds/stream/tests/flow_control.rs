@@ -209,7 +209,7 @@ async fn a_mesh_that_hangs_is_given_up_in_time_though_there_is_always_something_
     let plane = AdsServer::start_in_memory().await.unwrap();
     plane.quiet_about_missing(true);
     plane.set([Resource::listener("l", "r")]);
-    let (inbox, inputs) = unbounded_channel();
+    let (inbox, inputs) = unbounded_channel::<Input<Plain>>();
     let (tell, mailbox) = mail();
     let (kind, name) = (Kind::Listener, "l".into());
     drop(inbox.send(Input::Join { subscriber: 1, tell, cache: None }));
