@@ -197,7 +197,7 @@ pub(super) fn services(name: &str, said: &Said<Service>) -> LaidService {
         service.overrides.clone_from(&it.overrides);
         laid.overridden_by = Some(*source);
         if let Some(routed_by) = laid.routed_by.filter(|by| by != source) {
-            let kept = said.get(&routed_by).map(rules_by_name).unwrap_or_default();
+            let kept = said.get(&routed_by).map(|it| rules_by_name(it)).unwrap_or_default();
             let changes = stranded(name, service, &kept);
             let whose = Whose::Source(routed_by);
             laid.left_out.extend(changes.into_iter().map(|error| LeftOut { whose, error }));
@@ -221,7 +221,7 @@ pub(super) fn services(name: &str, said: &Said<Service>) -> LaidService {
         }
     }
     let plain = |it: &&Service| it.protocol == Service::default().protocol;
-    if let Some(it) = said.values().find(|it| !plain(it)) {
+    if let Some(it) = said.values().map(|it| &**it).find(|it| !plain(it)) {
         service.protocol = it.protocol;
     }
     if let Some(it) = said.values().find(|it| !it.labels.is_empty()) {

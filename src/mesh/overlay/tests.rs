@@ -254,7 +254,7 @@ fn rules_of_routes_that_another_source_hides_are_noticed() {
     let rules = || vec![Filter::Authorize(Authorization::default())];
     let lost = |said: &[&Service]| {
         let said = said.iter().enumerate();
-        let said = said.map(|(at, it)| (SourceId::new(at), (*it).clone())).collect();
+        let said = said.map(|(at, it)| (SourceId::new(at), Box::new((*it).clone()))).collect();
         lost_rules("a", &said).map(|it| (it.source.index(), it.routed_by.index(), it.path))
     };
     let (open, closed) = (routing("a", Vec::new()), routing("b", rules()));
@@ -304,7 +304,7 @@ fn rules_of_clusters_and_of_overrides_that_another_source_hides_are_noticed() {
         ),
     ] {
         let said = [open.clone(), hidden].into_iter().enumerate();
-        let said = said.map(|(at, it)| (SourceId::new(at), it)).collect();
+        let said = said.map(|(at, it)| (SourceId::new(at), Box::new(it))).collect();
         let lost = lost_rules("a", &said).map(|it| it.path);
         assert_eq!(lost.as_deref(), Some(&*format!("services.a.routes[0].{path}")));
     }
