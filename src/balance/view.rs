@@ -27,6 +27,8 @@ use crate::{config, core::earliest};
 const COUNT: u64 = 1_000_000_000;
 /// Of so many new endpoints each is looked at for whether the plan may stay.
 const FEW: usize = 64;
+/// Of so many endpoints, a few that change do not change what was counted less than [`COUNT`] ago.
+const MANY: usize = 1024;
 
 /// Immutable; replaced as a whole by an update.
 pub(super) struct View<X> {
@@ -298,6 +300,10 @@ impl<X: Upstream> View<X> {
         now: u64,
     ) -> Self {
         let all = Group::new(&policy, set, Some(&self.all), (&self.all.crowd, placing.weights()));
+        let before = self.placed.as_deref().filter(|_| all.set.len() >= MANY);
+        let is_counted = kept.as_ref().zip(before).is_some_and(|(kept, before)| {
+            kept.plan.is_counted_as(&before.plan, now.saturating_sub(COUNT))
+        });
         let placed = (placing.said || all.set.placed > 0).then(|| {
             let before = self.placed.as_deref();
             let made = || Placed::new(&all, &policy, &placing, &cx.place(), before);
@@ -306,7 +312,9 @@ impl<X: Upstream> View<X> {
         let pins = self.pins.of(&all.set);
         let view =
             Self { pins, ..Self::made(policy, all, placing, Arc::clone(&self.health), placed) };
-        view.count(cx, now);
+        if !is_counted {
+            view.count(cx, now);
+        }
         view
     }
 }

@@ -143,6 +143,13 @@ impl<X: Upstream> Plan<X> {
         })
     }
 
+    /// Whether the one that it was renewed from was counted after that time: so it is itself.
+    pub(in crate::balance) fn is_counted_as(&self, before: &Self, since: u64) -> bool {
+        let at = before.counted.load(Relaxed);
+        self.counted.store(at, Relaxed);
+        at > since
+    }
+
     /// Whether it is one level of all endpoints, each as good a place for a call as any other.
     pub(in crate::balance) fn is_whole(&self) -> bool {
         let [level] = &*self.levels else { return false };

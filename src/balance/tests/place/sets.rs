@@ -208,6 +208,29 @@ fn a_plan_stays_where_who_is_new_belongs_to_its_one_group() {
     assert!(!stays(&few, of_zone_a(), of_zone(9, "a")));
 }
 
+/// What changes of ten thousand endpoints costs what has changed.
+#[test]
+fn a_few_that_change_of_many_do_not_have_all_counted_anew_within_a_second() {
+    // Whether most are seen to be down, where one changes so much later than they were counted.
+    let is_panic = |many: u16, later: u64| {
+        let mut world = World::new(&balanced(Balancing::default()), Here::default(), Vec::new());
+        world.balancer.upsert((1..=many).map(|port| at(port, 0)).collect());
+        world.calls(10 * u32::from(many));
+        world.count();
+        for port in 2..=many {
+            world.balancer.context().wire(port).down.store(true, Relaxed);
+        }
+        let view = world.balancer.read();
+        let plan = |view: &View<_>| view.placed.as_ref().unwrap().plan.levels[0].load();
+        assert!(!plan(&view).panic);
+        let set = view.all.set.share();
+        plan(&view.of_changed(set, &[0], world.balancer.context(), world.now + later)).panic
+    };
+    assert!(!is_panic(1_100, SECOND - 1), "counted a moment ago");
+    assert!(is_panic(1_100, SECOND), "no longer than a second");
+    assert!(is_panic(1_000, 0), "these are soon counted");
+}
+
 /// Four endpoints that have been there for a while, and a fifth that joins them now.
 async fn joined_by_a_fifth(cluster: &Cluster) -> World {
     let epoch = Epoch::now();
