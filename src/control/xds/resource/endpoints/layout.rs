@@ -39,7 +39,8 @@ pub(super) struct Group<'a> {
 /// `ClusterLoadAssignment.endpoints` and `LocalityLbEndpoints.lb_endpoints`.
 const LIST: u64 = 2;
 /// Before each of the list: its number, and that its length follows.
-const KEY: u8 = (LIST << 3 | 2) as u8;
+const KEY: u8 = 0x12;
+const _: () = assert!(KEY as u64 == LIST << 3 | 2, "of the same field");
 /// So many bytes are compared at once.
 const STRIDE: usize = 512;
 
