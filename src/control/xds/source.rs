@@ -406,7 +406,7 @@ impl Running {
                 }
                 // Before what follows from it: whoever sees that, sees this.
                 self.leftover.say(&self.publisher);
-                if self.pace.is_now(Instant::now(), self.graph.is_pressing()) {
+                if self.pace.take_now(Instant::now(), self.graph.is_pressing()) {
                     self.work();
                 }
                 // What follows from it is asked for: the stream may be read on.

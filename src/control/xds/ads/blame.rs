@@ -104,7 +104,7 @@ impl Blame {
     }
 
     /// A type that the stream has outlived by now; told once.
-    pub(super) fn outlived(&mut self, now: Instant) -> Option<Kind> {
+    pub(super) fn take_outlived(&mut self, now: Instant) -> Option<Kind> {
         let is_over = |kind: &Kind| self.outlives_at(*kind).is_some_and(|at| at <= now);
         let kind = Kind::ALL.into_iter().find(is_over)?;
         self.told[kind as usize] = false;

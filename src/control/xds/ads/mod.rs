@@ -237,7 +237,7 @@ impl Ads {
 
     /// Whether the stream has held for as long as a resource is waited for though an earlier one was cut for what
     /// could not be read: it does not come again, whatever it was. Told once.
-    pub(crate) fn is_read_again(&mut self, now: Instant) -> bool {
+    pub(crate) fn take_read_again(&mut self, now: Instant) -> bool {
         let is_over = self.reads_again_at().is_some_and(|at| at <= now);
         if is_over {
             self.unread = Unread::default();
@@ -324,8 +324,8 @@ impl Ads {
     }
 
     /// A type that was not asked for, and that the stream lives with since it is again; told once.
-    pub(crate) fn outlived(&mut self, now: Instant) -> Option<Kind> {
-        self.blame.outlived(now)
+    pub(crate) fn take_outlived(&mut self, now: Instant) -> Option<Kind> {
+        self.blame.take_outlived(now)
     }
 
     /// The stream ended, or was never opened, with this status of gRPC: UNAVAILABLE where no server has said one.
@@ -430,7 +430,7 @@ impl Ads {
 
     /// Whether the stream has held for as long as a resource is waited for; told once. Nothing need
     /// be said on a stream that goes on where the last one ended.
-    pub(crate) fn settled(&mut self, now: Instant) -> bool {
+    pub(crate) fn take_settled(&mut self, now: Instant) -> bool {
         match &mut self.link {
             Link::Open { since, settled, owes, .. }
                 if !*settled && now >= *since + self.timeout =>

@@ -163,7 +163,7 @@ impl Keeper {
 
     /// What is to be written now.
     pub(crate) fn due<D: Decode>(&mut self, now: Instant, client: &Client<D>) -> Option<Save> {
-        if self.state != State::Read || !self.schedule.is_due(now, client.changes()) {
+        if self.state != State::Read || !self.schedule.take_due(now, client.changes()) {
             return None;
         }
         let save = self.save(now, client);

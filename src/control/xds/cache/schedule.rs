@@ -32,7 +32,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// There have been so many changes. Whether it is to be written now.
-    pub(super) fn is_due(&mut self, now: Instant, changes: u64) -> bool {
+    pub(super) fn take_due(&mut self, now: Instant, changes: u64) -> bool {
         if changes != self.written && self.since.is_none() {
             self.since = Some(now);
         }

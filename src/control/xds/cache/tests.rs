@@ -182,26 +182,26 @@ fn it_is_written_a_moment_after_a_change_and_seldom() {
     let mut schedule = Schedule::default();
     let start = Instant::now();
     let at = |millis: u64| start + Duration::from_millis(millis);
-    assert!(!schedule.is_due(at(0), 0));
+    assert!(!schedule.take_due(at(0), 0));
     assert_eq!(schedule.wake_at(), None, "nothing has changed");
-    assert!(!schedule.is_due(at(0), 1));
-    assert!(!schedule.is_due(at(900), 9), "changes go on");
+    assert!(!schedule.take_due(at(0), 1));
+    assert!(!schedule.take_due(at(900), 9), "changes go on");
     assert_eq!(schedule.wake_at(), Some(at(1000)));
-    assert!(schedule.is_due(at(1000), 10));
+    assert!(schedule.take_due(at(1000), 10));
     schedule.begun(at(1000), 10);
     // One is under way: the next waits, and as long again as the share says.
-    assert!(!schedule.is_due(at(1100), 11));
+    assert!(!schedule.take_due(at(1100), 11));
     assert_eq!(schedule.wake_at(), None);
     schedule.ended(at(1200), true);
-    assert!(!schedule.is_due(at(5000), 11));
+    assert!(!schedule.take_due(at(5000), 11));
     assert_eq!(schedule.wake_at(), Some(at(5200)), "20 times 200 ms after");
-    assert!(schedule.is_due(at(5200), 11));
+    assert!(schedule.take_due(at(5200), 11));
     schedule.begun(at(5200), 11);
     schedule.ended(at(5200), true);
-    assert!(!schedule.is_due(at(6000), 11));
+    assert!(!schedule.take_due(at(6000), 11));
     // That all is still so is said, too.
     assert_eq!(schedule.wake_at(), Some(at(605_200)));
-    assert!(schedule.is_due(at(605_200), 11));
+    assert!(schedule.take_due(at(605_200), 11));
 }
 
 #[test]
@@ -209,15 +209,15 @@ fn what_could_not_be_written_is_tried_again() {
     let mut schedule = Schedule::default();
     let start = Instant::now();
     let at = |seconds: u64| start + Duration::from_secs(seconds);
-    schedule.is_due(at(0), 1);
+    schedule.take_due(at(0), 1);
     schedule.begun(at(1), 1);
     schedule.ended(at(1), false);
-    assert!(!schedule.is_due(at(10), 1));
-    assert!(schedule.is_due(at(11), 1));
+    assert!(!schedule.take_due(at(10), 1));
+    assert!(schedule.take_due(at(11), 1));
     // However long it takes, it is written again within a minute.
     schedule.begun(at(11), 1);
     schedule.ended(at(100), true);
-    assert!(!schedule.is_due(at(101), 2));
+    assert!(!schedule.take_due(at(101), 2));
     assert_eq!(schedule.wake_at(), Some(at(160)));
 }
 

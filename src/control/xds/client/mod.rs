@@ -444,13 +444,13 @@ impl<D: Decode> Client<D> {
         }
         for at in 0..self.servers.len() {
             let server = ServerId(at);
-            if self.servers[at].ads.settled(now) {
+            if self.servers[at].ads.take_settled(now) {
                 self.reached(server);
             }
-            if self.servers[at].ads.is_read_again(now) {
+            if self.servers[at].ads.take_read_again(now) {
                 self.read_again(server);
             }
-            while let Some(kind) = self.servers[at].ads.outlived(now) {
+            while let Some(kind) = self.servers[at].ads.take_outlived(now) {
                 self.asked_again(server, kind);
             }
             while let Some((kind, name)) = self.servers[at].ads.overdue(now) {

@@ -89,7 +89,7 @@ impl Graph {
     pub(super) fn accept(&mut self) {
         let (name, serves) = match self.given.take() {
             None => return,
-            Some(Given::Cluster(cluster)) => return self.is_good(cluster),
+            Some(Given::Cluster(cluster)) => return self.note_good(cluster),
             Some(Given::NoCluster(name)) => return self.no_good(&name),
             Some(Given::NoService(name)) => (name, None),
             Some(Given::Service(name, service)) => (name, Some(service)),
@@ -103,7 +103,7 @@ impl Graph {
         self.needs(&name, needs, served.unwrap_or_default());
     }
 
-    fn is_good(&mut self, cluster: Arc<Cluster>) {
+    fn note_good(&mut self, cluster: Arc<Cluster>) {
         self.hold_line(&cluster);
         let name = Arc::clone(&cluster.name);
         let good = Good { cluster, stands_in: None };
@@ -115,14 +115,14 @@ impl Graph {
 
     /// Whether what is known of a cluster has to wait: nobody can be asked for its endpoints or for one of
     /// its parts, which are not known yet, and calls go by another one of its name. That stands in until then.
-    pub(super) fn keeps(&mut self, cluster: &Cluster) -> bool {
+    pub(super) fn make_wait(&mut self, cluster: &Cluster) -> bool {
         let Some(reason) = self.is_away(cluster) else { return false };
-        self.keeps_good(&cluster.name, reason, true)
+        self.stand_in(&cluster.name, reason, true)
     }
 
     /// Whether calls go by another cluster of this name, which stands in from now on for what waits, for this
     /// reason; it is told at once, or when it is brought up to date.
-    pub(super) fn keeps_good(&mut self, name: &Arc<str>, reason: Arc<str>, tells: bool) -> bool {
+    pub(super) fn stand_in(&mut self, name: &Arc<str>, reason: Arc<str>, tells: bool) -> bool {
         let published = self.published.get(name);
         let serves = match published {
             Some(Published::Cluster { cluster, endpoints }) => {

@@ -420,13 +420,13 @@ impl Graph {
         let now = match self.known.cluster(&name) {
             // Its secrets are on their way.
             None => {
-                self.keeps_good(&name, "its secrets are on their way".into(), false);
+                self.stand_in(&name, "its secrets are on their way".into(), false);
                 return self.publish_stand_in(&name);
             }
             Some(Err(lack)) => {
                 let lack = lack.clone();
                 // Nobody can be asked for a secret of it, and calls go by another one of its name.
-                if lack.why == Why::Away && self.keeps_good(&name, Arc::clone(&lack.reason), true) {
+                if lack.why == Why::Away && self.stand_in(&name, Arc::clone(&lack.reason), true) {
                     return self.publish_stand_in(&name);
                 }
                 Published::Nothing(lack)
@@ -434,7 +434,7 @@ impl Graph {
             Some(Ok(cluster)) => {
                 let cluster = Arc::clone(cluster);
                 match self.whole(&cluster) {
-                    Some(now) if !self.keeps(&cluster) => now,
+                    Some(now) if !self.make_wait(&cluster) => now,
                     _ => return self.publish_stand_in(&name),
                 }
             }

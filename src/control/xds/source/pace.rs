@@ -22,7 +22,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Whether news is put to use now; else it waits. What is pressing never waits.
-    pub(super) fn is_now(&mut self, now: Instant, is_pressing: bool) -> bool {
+    pub(super) fn take_now(&mut self, now: Instant, is_pressing: bool) -> bool {
         let due = self.last.and_then(|last| last.checked_add(APART)).filter(|due| *due > now);
         match due {
             Some(due) if !is_pressing => {
@@ -60,13 +60,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_is_put_to_use_at_once_and_those_soon_after_it_together() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert!(pace.is_now(start, false));
+        assert!(pace.take_now(start, false));
         pace.done(start, true);
         let mut times = Vec::new();
         // News each millisecond, for a second.
         for at in 1..=1000 {
             let now = start + at * MS;
-            if pace.is_due(now) || pace.is_now(now, false) {
+            if pace.is_due(now) || pace.take_now(now, false) {
                 pace.done(now, true);
                 times.push(at);
             }
@@ -74,25 +74,25 @@ mod tests {
         assert_eq!(times, (1..=50).map(|n| n * 20).collect::<Vec<_>>());
         // What comes after a while is the first again.
         let now = start + 1100 * MS;
-        assert!(pace.is_now(now, false));
+        assert!(pace.take_now(now, false));
         assert_eq!(pace.wake_at(), None);
         // Where there was nothing to do, nothing is put off by it.
         pace.done(now, false);
-        assert!(pace.is_now(now + MS, false));
+        assert!(pace.take_now(now + MS, false));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_is_due_in_time_and_is_no_more_once_it_is_done() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         pace.done(start, true);
-        assert!(!pace.is_now(start + 5 * MS, false));
+        assert!(!pace.take_now(start + 5 * MS, false));
         assert_eq!(pace.wake_at(), Some(start + APART));
         assert!(!pace.is_due(start + 19 * MS) && pace.is_due(start + 20 * MS));
         // More of it does not put it off.
-        assert!(!pace.is_now(start + 19 * MS, false));
+        assert!(!pace.take_now(start + 19 * MS, false));
         assert_eq!(pace.wake_at(), Some(start + APART));
         // With what is pressing all of it goes.
-        assert!(pace.is_now(start + 19 * MS, true));
+        assert!(pace.take_now(start + 19 * MS, true));
         pace.done(start + 19 * MS, true);
         assert_eq!(pace.wake_at(), None);
         assert!(!pace.is_due(start + 60 * MS));

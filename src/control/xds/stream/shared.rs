@@ -338,7 +338,7 @@ where
                 continue;
             }
             // Its runtime has ended, or it has panicked, as it may again by the same message.
-            if self.again.is_first(Instant::now()) {
+            if self.again.take_first(Instant::now()) {
                 self.again.at = Some(Instant::now());
                 continue;
             }
@@ -388,7 +388,7 @@ const RAN_WELL: Duration = Duration::from_secs(60);
 
 impl Again {
     /// Whether it has run well before it ended: then it is joined again at once.
-    fn is_first(&mut self, now: Instant) -> bool {
+    fn take_first(&mut self, now: Instant) -> bool {
         let ran_well = now.duration_since(self.since) >= RAN_WELL;
         let is_first = ran_well || self.pause.is_zero();
         if is_first {
