@@ -289,11 +289,11 @@ fn a_repeated_nack_is_sent_once_per_growing_backoff() {
         bed.pass(Duration::from_millis(100));
     }
     assert!(at.len() <= 16, "{at:?}");
-    // What is good goes out at once, and so does what is asked for meanwhile.
+    // What is good goes out at once, and so does what is asked for meanwhile, behind the refusal.
     bed.answer(CDS, "x", "x", &[("c", "bad")]);
     bed.requests();
     bed.watch(CDS, "d");
-    assert_eq!(bed.requests(), ["CDS [c,d] v= n=x"], "and it is not said to be accepted");
+    assert_eq!(bed.requests(), ["CDS [c,d] v= n=x error", "CDS [c,d] v= n=x"]);
     bed.answer(CDS, "y", "y", &[("c", "v1")]);
     assert_eq!(bed.requests(), ["CDS [c,d] v=y n=y"]);
 }
