@@ -461,6 +461,7 @@ async fn the_server_gets_the_clusters_that_it_wants_as_often_and_as_finely_as_it
 /// Equal calls of all: what each reports of a locality is what became of its calls there.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_reports_by_locality_what_became_of_its_calls() {
+    const CALLS: usize = 3_000;
     let (good, bad) = (bed::named("a").await, bed::failing("b", |_| true).await);
     let resources = reported("greeter", &[], &[("z1", good.socket()), ("z2", bad.socket())]);
     let mut bed = Bed::start(&everybody(), &resources).await;
@@ -468,10 +469,14 @@ async fn each_reports_by_locality_what_became_of_its_calls() {
     want(&bed.plane, &all("1s", false));
     // Envoy counts from the interval on that begins after it was asked.
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    for (who, outcomes) in bed.call(Calls::of(60)).await {
+    for (who, outcomes) in bed.call(Calls::of(CALLS)).await {
         let answered = bed::counts(&outcomes).get("a").copied().unwrap_or_default() as u64;
         let failed = bed::failed(&outcomes, 14) as u64;
-        assert!(answered + failed == 60 && answered.min(failed) > 0, "{who:?}: {outcomes:?}");
+        let all = u64::try_from(CALLS).unwrap();
+        assert!(
+            answered + failed == all && answered.min(failed) > 0,
+            "{who:?}: {answered} {failed}"
+        );
         let expected = BTreeMap::from([
             ("z1".to_owned(), [answered, answered, 0]),
             ("z2".to_owned(), [failed, 0, failed]),
