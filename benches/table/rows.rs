@@ -502,7 +502,7 @@ pub(crate) const ROWS: &[Row] = rows! {
     G6 Report Told "picks per second meanwhile"
         "updates.picks_per_second_of_a_ring";
     // A control plane's answers: all that a change costs the mesh's thread, from the bytes on. Times, if only
-    // of its own work, which one machine has told as 16 and as 37 ms: held at four and ten times the gate, which
+    // of its own work, which one machine has told as 16 and as 37 ms: held at three and four times the gate, which
     // what is quadratic goes over.
     G14 Hard AtMost(20000.0) held AtMost(60000.0) "10k endpoints pushed, state of the world: µs of CPU"
         "xds.push_10k_us.sotw";
