@@ -302,7 +302,7 @@ impl<X: Upstream> View<X> {
         let all = Group::new(&policy, set, Some(&self.all), (&self.all.crowd, placing.weights()));
         let before = self.placed.as_deref().filter(|_| all.set.len() >= MANY);
         let is_counted = kept.as_ref().zip(before).is_some_and(|(kept, before)| {
-            kept.plan.is_counted_as(&before.plan, now.saturating_sub(COUNT))
+            kept.plan.take_count_of(&before.plan, now.saturating_sub(COUNT))
         });
         let placed = (placing.said || all.set.placed > 0).then(|| {
             let before = self.placed.as_deref();

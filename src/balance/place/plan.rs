@@ -143,8 +143,8 @@ impl<X: Upstream> Plan<X> {
         })
     }
 
-    /// Whether the one that it was renewed from was counted after that time: so it is itself.
-    pub(in crate::balance) fn is_counted_as(&self, before: &Self, since: u64) -> bool {
+    /// Takes over when the one that it was renewed from was counted; whether that is after this time, and serves.
+    pub(in crate::balance) fn take_count_of(&self, before: &Self, since: u64) -> bool {
         let at = before.counted.load(Relaxed);
         self.counted.store(at, Relaxed);
         at > since
